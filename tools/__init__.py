@@ -1,0 +1,1 @@
+"""What maintainers run on the course itself; learners never need it."""

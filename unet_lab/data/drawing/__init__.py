@@ -1,0 +1,1 @@
+"""How `unet_lab.data.scenes` draws its streets."""
