@@ -458,9 +458,9 @@ def test_images_of_other_numbers(root, dtype, words):
 
 
 def test_camvid(shared_data, caplog):
-    start = time.perf_counter()
+    start = time.process_time()
     splits = load(shared_data / "camvid_small")
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert tuple(map(len, splits)) == (123, 34, 59)
     assert splits.num_classes == 11
     assert splits.class_names[:4] == ("sky", "building", "pole", "road")
@@ -468,7 +468,7 @@ def test_camvid(shared_data, caplog):
     ids = {value for dataset in splits for value in dataset.masks.unique().tolist()}
     assert ids == {*range(11), 255}
     assert len([message for message in messages(caplog) if "id 11" in message]) == 1
-    assert seconds < 5  # about 0.4 s on a quiet machine
+    assert seconds < 3  # of processor time; about 0.3 s when the machine is quiet
     path = shared_data / "camvid_small/val/masks" / f"{splits.val.names[5]}.png"
     raw = np.asarray(Image.open(path))
     assert splits.val.masks[5].numpy().tolist() == np.where(raw == 11, 255, raw).tolist()

@@ -197,6 +197,16 @@ class TestTraps:
         assert loss(logits, masks) == loss(elsewhere, masks)
         torch.testing.assert_close(loss(logits, masks), loss(*as_column(logits, masks)))
 
+    @every_loss
+    def test_a_class_can_be_void(self, loss):
+        logits, masks = random_batch(17, 3)
+        logits[:, 1] = -50  # never predicted
+        without = masks.where(masks != 1, VOID)
+        if isinstance(loss, nn.Module):
+            assert CrossEntropyDiceLoss(ignore_index=1)(logits, masks) == loss(logits, without)
+        else:
+            assert loss(logits, masks, ignore_index=1) == loss(logits, without)
+
     def test_void_masked_before_the_activation_would_give_another_number(self):
         probs = torch.tensor([[[[1.0, 1.0, 0.9, 0.9]]]])
         masks = torch.tensor([[[1, 0, VOID, VOID]]])

@@ -1,4 +1,5 @@
 """Answers as plain NumPy data, and the first difference between two of them in words."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-PRINTED_ELEMENTS = 24                     # larger arrays are described, not printed
+PRINTED_ELEMENTS = 24  # larger arrays are described, not printed
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def arrays_in(data: Any) -> Iterator[np.ndarray]:
 def difference(got: Any, expected: Any, tolerance: float, where: str = "") -> Difference | None:
     """The first difference between two pieces of data from `to_data`, or None. NaN equals NaN."""
     if isinstance(expected, tuple) and isinstance(got, np.ndarray) and got.ndim > 0:
-        got = tuple(np.asarray(item) for item in got)     # one array of two numbers is as good as two numbers
+        got = tuple(np.asarray(item) for item in got)  # one array of two numbers is as good as two numbers
     if isinstance(expected, dict) and isinstance(got, dict) and got.keys() == expected.keys():
         parts = [(name, got[name], expected[name]) for name in expected]
     elif isinstance(expected, tuple) and isinstance(got, tuple) and len(got) == len(expected):
@@ -78,7 +79,7 @@ def _array_difference(got: np.ndarray, expected: np.ndarray, tolerance: float, w
     if got.shape != expected.shape:
         return Difference("wrong shape", _shape_in_words(got), _shape_in_words(expected), where)
     if expected.dtype.kind in "biu":
-        tolerance = 1e-9                  # whole numbers agree exactly, in whatever dtype they come
+        tolerance = 1e-9  # whole numbers agree exactly, in whatever dtype they come
     a, b = got.astype(np.float64), expected.astype(np.float64)
     with np.errstate(invalid="ignore"):
         agrees = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= tolerance * np.maximum(1, np.abs(b)))

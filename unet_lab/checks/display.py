@@ -1,10 +1,11 @@
 """A short message that reads well as text and as HTML, and needs no front end."""
+
 from __future__ import annotations
 
 import html
 from dataclasses import dataclass
 
-GREEN, ORANGE, BLUE = "#009E73", "#D55E00", "#0072B2"      # Okabe-Ito; the words say the same as the colour
+GREEN, ORANGE, BLUE = "#009E73", "#D55E00", "#0072B2"  # Okabe-Ito; the words say the same as the colour
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,11 @@ class Notice:
 
     def _repr_html_(self) -> str:
         body = html.escape(self.body).replace("\n", "<br>")
-        return (f'<div role="status" data-testid="{html.escape(self.test_id)}" '
-                f'style="border-left: 4px solid {self.colour}; padding: 0.2em 0.8em">'
-                f"<b>{html.escape(self.head)}</b> {body}</div>")
+        return (
+            f'<div role="status" data-testid="{html.escape(self.test_id)}" '
+            f'style="border-left: 4px solid {self.colour}; padding: 0.2em 0.8em">'
+            f"<b>{html.escape(self.head)}</b> {body}</div>"
+        )
 
 
 def show(thing: object) -> None:

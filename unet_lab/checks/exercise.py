@@ -1,4 +1,5 @@
 """What a check knows about a task: the reference, the probes, and the mistakes by name."""
+
 from __future__ import annotations
 
 import inspect
@@ -26,7 +27,7 @@ def call(function: Callable, *probe):
     return function(*probe)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """One task of a lesson, as data.
 

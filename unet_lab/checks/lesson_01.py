@@ -1,4 +1,5 @@
 """Lesson 1, the kinds of segmentation: counting objects, decoding panoptic ids, one-hot masks."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -12,6 +13,7 @@ VOID = 255
 
 
 # count-things
+
 
 def count_things(instances, semantic, class_id):
     ids = np.unique(instances[semantic == class_id])
@@ -63,25 +65,48 @@ COUNT_THINGS = Exercise(
     reference=count_things,
     probes=_count_probes,
     mistakes=(
-        Mistake("counts 0 as an object", lambda i, s, c: len(np.unique(i[s == c])),
-                "Instance 0 means \"no object\", so it has to be left out of the count."),
-        Mistake("always subtracts one", lambda i, s, c: len(np.unique(i[s == c])) - 1,
-                "Subtracting 1 for instance 0 is right only where 0 occurs in the class; leave out the 0 itself "
-                "instead."),
-        Mistake("connected components", _connected_components,
-                "This counts regions of the semantic mask: objects that touch become one, and an object cut in two by "
-                "another becomes two. The instance ids know better."),
-        Mistake("counts all classes", lambda i, s, c: len(np.unique(i[i > 0])),
-                "This counts the objects of every class; look only where semantic == class_id."),
-        Mistake("largest id of the class", lambda i, s, c: int(i[s == c].max(initial=0)),
-                "An id is a name, not a rank: the ids of a class need not be 1, 2, 3, …"),
-        Mistake("largest id of the image", lambda i, s, c: int(i.max()),
-                "The largest id says neither how many objects there are nor of which class; count the different ids of "
-                "the class."),
-        Mistake("counts pixels", lambda i, s, c: int((s == c).sum()),
-                "This is the number of pixels of the class, which is its area; count different ids, not pixels."),
-        Mistake("counts pixels of objects", lambda i, s, c: int(((s == c) & (i > 0)).sum()),
-                "This is the number of pixels that belong to an object; count different ids, not pixels."),
+        Mistake(
+            "counts 0 as an object",
+            lambda i, s, c: len(np.unique(i[s == c])),
+            'Instance 0 means "no object", so it has to be left out of the count.',
+        ),
+        Mistake(
+            "always subtracts one",
+            lambda i, s, c: len(np.unique(i[s == c])) - 1,
+            "Subtracting 1 for instance 0 is right only where 0 occurs in the class; leave out the 0 itself instead.",
+        ),
+        Mistake(
+            "connected components",
+            _connected_components,
+            "This counts regions of the semantic mask: objects that touch become one, and an object cut in two by "
+            "another becomes two. The instance ids know better.",
+        ),
+        Mistake(
+            "counts all classes",
+            lambda i, s, c: len(np.unique(i[i > 0])),
+            "This counts the objects of every class; look only where semantic == class_id.",
+        ),
+        Mistake(
+            "largest id of the class",
+            lambda i, s, c: int(i[s == c].max(initial=0)),
+            "An id is a name, not a rank: the ids of a class need not be 1, 2, 3.",
+        ),
+        Mistake(
+            "largest id of the image",
+            lambda i, s, c: int(i.max()),
+            "The largest id says neither how many objects there are nor of which class; count the different ids of "
+            "the class.",
+        ),
+        Mistake(
+            "counts pixels",
+            lambda i, s, c: int((s == c).sum()),
+            "This is the number of pixels of the class, which is its area; count different ids, not pixels.",
+        ),
+        Mistake(
+            "counts pixels of objects",
+            lambda i, s, c: int(((s == c) & (i > 0)).sum()),
+            "This is the number of pixels that belong to an object; count different ids, not pixels.",
+        ),
     ),
     variants=(
         lambda i, s, c: len(set(i[s == c].tolist()) - {0}),
@@ -98,6 +123,7 @@ COUNT_THINGS = Exercise(
 
 
 # panoptic-decode
+
 
 def decode_panoptic(panoptic):
     return panoptic // 1000, panoptic % 1000
@@ -121,25 +147,49 @@ PANOPTIC_DECODE = Exercise(
     probes=_panoptic_probes,
     integers=True,
     mistakes=(
-        Mistake("division and remainder swapped", lambda p: (p % 1000, p // 1000),
-                "The whole thousands are the class and the remainder is the instance; you return them the other way "
-                "round."),
-        Mistake("factor 100", lambda p: (p // 100, p % 100),
-                "The id is class · 1000 + instance: the factor is 1000, not 100."),
-        Mistake("factor 256", lambda p: (p // 256, p % 256),
-                "256 belongs to the colour coding of COCO's files; here the id is class · 1000 + instance."),
-        Mistake("true division", lambda p: (p / 1000, p % 1000),
-                "p / 1000 has a fraction, 5.003; whole thousands are p // 1000."),
-        Mistake("rounds to the nearest class", lambda p: (np.round(p / 1000).astype(int), p % 1000),
-                "Rounding makes instance 501 and above a pixel of the next class; whole thousands are p // 1000."),
-        Mistake("whole id as instance", lambda p: (p // 1000, p),
-                "The instance is what is left when the class's thousands are taken away: the remainder of 1000."),
-        Mistake("subtracts the class, not its thousands", lambda p: (p // 1000, p - p // 1000),
-                "The class is in the id 1000 times over: subtract class · 1000, or take the remainder."),
-        Mistake("instances in uint8", lambda p: (p // 1000, (p % 1000).astype(np.uint8)),
-                "uint8 ends at 255 and instance 300 turns into 44; keep int32, or another type that reaches 999."),
-        Mistake("classes alone", lambda p: p // 1000,
-                "Return two maps, class_ids and instance_ids, separated by a comma."),
+        Mistake(
+            "division and remainder swapped",
+            lambda p: (p % 1000, p // 1000),
+            "The whole thousands are the class and the remainder is the instance; you return them the other way round.",
+        ),
+        Mistake(
+            "factor 100",
+            lambda p: (p // 100, p % 100),
+            "The id is class · 1000 + instance: the factor is 1000, not 100.",
+        ),
+        Mistake(
+            "factor 256",
+            lambda p: (p // 256, p % 256),
+            "256 belongs to the colour coding of COCO's files; here the id is class · 1000 + instance.",
+        ),
+        Mistake(
+            "true division",
+            lambda p: (p / 1000, p % 1000),
+            "p / 1000 has a fraction, 5.003; whole thousands are p // 1000.",
+        ),
+        Mistake(
+            "rounds to the nearest class",
+            lambda p: (np.round(p / 1000).astype(int), p % 1000),
+            "Rounding makes instance 501 and above a pixel of the next class; whole thousands are p // 1000.",
+        ),
+        Mistake(
+            "whole id as instance",
+            lambda p: (p // 1000, p),
+            "The instance is what is left when the class's thousands are taken away: the remainder of 1000.",
+        ),
+        Mistake(
+            "subtracts the class, not its thousands",
+            lambda p: (p // 1000, p - p // 1000),
+            "The class is in the id 1000 times over: subtract class · 1000, or take the remainder.",
+        ),
+        Mistake(
+            "instances in uint8",
+            lambda p: (p // 1000, (p % 1000).astype(np.uint8)),
+            "uint8 ends at 255 and instance 300 turns into 44; keep int32, or another type that reaches 999.",
+        ),
+        Mistake(
+            "classes alone", lambda p: p // 1000, "Return two maps, class_ids and instance_ids, separated by a comma."
+        ),
     ),
     variants=(
         lambda p: np.divmod(p, 1000),
@@ -156,6 +206,7 @@ PANOPTIC_DECODE = Exercise(
 
 
 # one-hot
+
 
 def one_hot(masks, num_classes):
     return masks[:, None] == torch.arange(num_classes).view(1, -1, 1, 1)
@@ -187,26 +238,53 @@ ONE_HOT = Exercise(
     reference=one_hot,
     probes=_one_hot_probes,
     mistakes=(
-        Mistake("channels last", _channels_last,
-                "The classes are your last axis, (N, H, W, C); PyTorch wants them second: .permute(0, 3, 1, 2)."),
-        Mistake("F.one_hot as it comes", lambda m, c: F.one_hot(m, c),
-                "F.one_hot puts the classes last, (N, H, W, C), and refuses void's 255: mend the order of the axes, "
-                "then void."),
-        Mistake("void raises", lambda m, c: F.one_hot(m, c).permute(0, 3, 1, 2),
-                "255 is no class, and indexing with it fails; give void some valid id first and set its pixels to zero "
-                "afterwards."),
-        Mistake("void becomes the last class", lambda m, c: one_hot(m.clamp(max=c - 1), c),
-                "Void pixels are counted as the last class; they have to be zero in every channel."),
-        Mistake("void becomes class 0", lambda m, c: one_hot(m.where(m != VOID, 0), c),
-                "Void pixels are counted as class 0, the background; they have to be zero in every channel."),
-        Mistake("void has its own channel", lambda m, c: one_hot(m.clamp(max=c), c + 1),
-                "There is one channel too many, for void; drop it, so that num_classes channels remain."),
-        Mistake("one in every channel at void", lambda m, c: one_hot(m, c) | (m == VOID)[:, None],
-                "Void pixels belong to every class at once; they have to be zero in every channel."),
-        Mistake("images and classes swapped", lambda m, c: one_hot(m, c).transpose(0, 1),
-                "Your axes are (C, N, H, W); the image comes first: stack the classes along dim=1."),
-        Mistake("height and width swapped", lambda m, c: one_hot(m, c).transpose(2, 3),
-                "Your axes are (N, C, W, H); .permute(0, 3, 1, 2) keeps the height before the width."),
+        Mistake(
+            "channels last",
+            _channels_last,
+            "The classes are your last axis, (N, H, W, C); PyTorch wants them second: .permute(0, 3, 1, 2).",
+        ),
+        Mistake(
+            "F.one_hot as it comes",
+            lambda m, c: F.one_hot(m, c),
+            "F.one_hot puts the classes last, (N, H, W, C), and refuses void's 255: mend the order of the axes, "
+            "then void.",
+        ),
+        Mistake(
+            "void raises",
+            lambda m, c: F.one_hot(m, c).permute(0, 3, 1, 2),
+            "255 is no class, and indexing with it fails; give void some valid id first and set its pixels to zero "
+            "afterwards.",
+        ),
+        Mistake(
+            "void becomes the last class",
+            lambda m, c: one_hot(m.clamp(max=c - 1), c),
+            "Void pixels are counted as the last class; they have to be zero in every channel.",
+        ),
+        Mistake(
+            "void becomes class 0",
+            lambda m, c: one_hot(m.where(m != VOID, 0), c),
+            "Void pixels are counted as class 0, the background; they have to be zero in every channel.",
+        ),
+        Mistake(
+            "void has its own channel",
+            lambda m, c: one_hot(m.clamp(max=c), c + 1),
+            "There is one channel too many, for void; drop it, so that num_classes channels remain.",
+        ),
+        Mistake(
+            "one in every channel at void",
+            lambda m, c: one_hot(m, c) | (m == VOID)[:, None],
+            "Void pixels belong to every class at once; they have to be zero in every channel.",
+        ),
+        Mistake(
+            "images and classes swapped",
+            lambda m, c: one_hot(m, c).transpose(0, 1),
+            "Your axes are (C, N, H, W); the image comes first: stack the classes along dim=1.",
+        ),
+        Mistake(
+            "height and width swapped",
+            lambda m, c: one_hot(m, c).transpose(2, 3),
+            "Your axes are (N, C, W, H); .permute(0, 3, 1, 2) keeps the height before the width.",
+        ),
     ),
     variants=(
         lambda m, c: torch.stack([m == k for k in range(c)], dim=1).float(),

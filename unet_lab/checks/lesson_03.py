@@ -1,4 +1,5 @@
 """Lesson 3, losses: Dice written out, the weight that balances cross-entropy, cross-entropy without void."""
+
 from __future__ import annotations
 
 import math
@@ -12,6 +13,7 @@ VOID = 255
 
 
 # dice-loss
+
 
 def dice_loss(logits, masks):
     from unet_lab.losses import dice_loss as package_dice_loss
@@ -73,58 +75,118 @@ def _loss_probes(rng):
 DICE_LOSS = Exercise(
     key="dice-loss",
     task="Dice loss of logits (N, C, H, W) and masks (N, H, W) int64 without void, every class present: "
-         "mean over classes of 1 − 2 Σ p g / (Σ p² + Σ g²), softmax first, sums over all pixels of the batch.",
+    "mean over classes of 1 − 2 Σ p g / (Σ p² + Σ g²), softmax first, sums over all pixels of the batch.",
     reference=dice_loss,
     probes=_loss_probes,
     differentiable=True,
     mistakes=(
-        Mistake("plain denominators", lambda x, m: _loss_of(x.softmax(1), m, power=1),
-                "Your denominator is Σ p + Σ g; in this course it is Σ p² + Σ g²: square the probabilities before you "
-                "sum them."),
-        Mistake("coefficient, not loss", lambda x, m: 1 - _loss_of(x.softmax(1), m),
-                "This is the Dice coefficient, which grows with a better prediction; the loss is 1 − Dice."),
-        Mistake("minus Dice", lambda x, m: _loss_of(x.softmax(1), m) - 1,
-                "−Dice trains as well as 1 − Dice, but the loss of a perfect prediction should be 0: add the 1."),
-        Mistake("factor 2 missing", _half_dice,
-                "The numerator is 2 Σ p g; without the 2 a perfect prediction would still cost 0.5."),
-        Mistake("IoU", _soft_iou,
-                "Your denominator takes the intersection away, as IoU does; Dice divides 2 Σ p g by Σ p² + Σ g²."),
-        Mistake("no softmax", lambda x, m: _loss_of(x, m),
-                "p has to be a probability: apply softmax to the logits over dim=1 first."),
-        Mistake("softmax twice", lambda x, m: _loss_of(x.softmax(1).softmax(1), m),
-                "Softmax is applied twice, which flattens the probabilities; once is right."),
-        Mistake("sigmoid in place of softmax", lambda x, m: _loss_of(x.sigmoid(), m),
-                "A pixel belongs to exactly one class, so its probabilities come from softmax over the classes, not "
-                "from sigmoid."),
-        Mistake("softmax along the width", lambda x, m: _loss_of(x.softmax(-1), m),
-                "This softmax runs over the last axis, the columns; the classes are on axis 1: dim=1."),
-        Mistake("softmax along the batch", lambda x, m: _loss_of(x.softmax(0), m),
-                "This softmax runs over the images; the classes are on axis 1: dim=1."),
-        Mistake("log-softmax", lambda x, m: _loss_of(x.log_softmax(1), m),
-                "log_softmax gives log p; Dice needs p itself, softmax."),
-        Mistake("one sum over all classes", lambda x, m: _loss_of(x.softmax(1), m, axes=(0, 1, 2, 3)),
-                "The classes are summed together, so large classes drown small ones; take one Dice a class and then "
-                "the mean."),
-        Mistake("mean per image", lambda x, m: _loss_of(x.softmax(1), m, axes=(2, 3)),
-                "You take one Dice an image; here the sums of a class run over all images of the batch, axes 0, 2 and "
-                "3."),
-        Mistake("one Dice an image over all classes", lambda x, m: _loss_of(x.softmax(1), m, axes=(1, 2, 3)),
-                "The sums should run over images, rows and columns (axes 0, 2, 3) and leave the classes apart; yours "
-                "leave the images."),
-        Mistake("argmax", _hard_dice,
-                "argmax makes hard decisions, through which no gradient flows; use the probabilities."),
-        Mistake("background left out", lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m))[1:].mean(),
-                "Class 0 is missing from your mean; here the background is a class like the others."),
-        Mistake("background alone", lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m))[0],
-                "This is the loss of class 0; take the mean over all classes."),
-        Mistake("sum over classes", lambda x, m: (1 - _dice(x.softmax(1), _truth(x, m))).sum(),
-                "You add the losses of the classes; take their mean, so that the loss stays between 0 and 1."),
-        Mistake("1 minus a sum", lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m)).sum(),
-                "You add the Dice of the classes before you subtract; take their mean."),
-        Mistake("smoothing of 1", lambda x, m: _loss_of(x.softmax(1), m, smooth=1.0),
-                "A smoothing term of 1 moves the loss of small objects; leave it out, or make it tiny (1e-7)."),
-        Mistake("one loss a class", lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m)),
-                "This is one loss for each class; the mean over the classes is still to be taken."),
+        Mistake(
+            "plain denominators",
+            lambda x, m: _loss_of(x.softmax(1), m, power=1),
+            "Your denominator is Σ p + Σ g; in this course it is Σ p² + Σ g²: square the probabilities before you "
+            "sum them.",
+        ),
+        Mistake(
+            "coefficient, not loss",
+            lambda x, m: 1 - _loss_of(x.softmax(1), m),
+            "This is the Dice coefficient, which grows with a better prediction; the loss is 1 − Dice.",
+        ),
+        Mistake(
+            "minus Dice",
+            lambda x, m: _loss_of(x.softmax(1), m) - 1,
+            "−Dice trains as well as 1 − Dice, but the loss of a perfect prediction should be 0: add the 1.",
+        ),
+        Mistake(
+            "factor 2 missing",
+            _half_dice,
+            "The numerator is 2 Σ p g; without the 2 a perfect prediction would still cost 0.5.",
+        ),
+        Mistake(
+            "IoU",
+            _soft_iou,
+            "Your denominator takes the intersection away, as IoU does; Dice divides 2 Σ p g by Σ p² + Σ g².",
+        ),
+        Mistake(
+            "no softmax",
+            lambda x, m: _loss_of(x, m),
+            "p has to be a probability: apply softmax to the logits over dim=1 first.",
+        ),
+        Mistake(
+            "softmax twice",
+            lambda x, m: _loss_of(x.softmax(1).softmax(1), m),
+            "Softmax is applied twice, which flattens the probabilities; once is right.",
+        ),
+        Mistake(
+            "sigmoid in place of softmax",
+            lambda x, m: _loss_of(x.sigmoid(), m),
+            "A pixel belongs to exactly one class, so its probabilities come from softmax over the classes, not "
+            "from sigmoid.",
+        ),
+        Mistake(
+            "softmax along the width",
+            lambda x, m: _loss_of(x.softmax(-1), m),
+            "This softmax runs over the last axis, the columns; the classes are on axis 1: dim=1.",
+        ),
+        Mistake(
+            "softmax along the batch",
+            lambda x, m: _loss_of(x.softmax(0), m),
+            "This softmax runs over the images; the classes are on axis 1: dim=1.",
+        ),
+        Mistake(
+            "log-softmax",
+            lambda x, m: _loss_of(x.log_softmax(1), m),
+            "log_softmax gives log p; Dice needs p itself, softmax.",
+        ),
+        Mistake(
+            "one sum over all classes",
+            lambda x, m: _loss_of(x.softmax(1), m, axes=(0, 1, 2, 3)),
+            "The classes are summed together, so large classes drown small ones; take one Dice a class and then "
+            "the mean.",
+        ),
+        Mistake(
+            "mean per image",
+            lambda x, m: _loss_of(x.softmax(1), m, axes=(2, 3)),
+            "You take one Dice an image; here the sums of a class run over all images of the batch, axes 0, 2 and 3.",
+        ),
+        Mistake(
+            "one Dice an image over all classes",
+            lambda x, m: _loss_of(x.softmax(1), m, axes=(1, 2, 3)),
+            "The sums should run over images, rows and columns (axes 0, 2, 3) and leave the classes apart; yours "
+            "leave the images.",
+        ),
+        Mistake(
+            "argmax", _hard_dice, "argmax makes hard decisions, through which no gradient flows; use the probabilities."
+        ),
+        Mistake(
+            "background left out",
+            lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m))[1:].mean(),
+            "Class 0 is missing from your mean; here the background is a class like the others.",
+        ),
+        Mistake(
+            "background alone",
+            lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m))[0],
+            "This is the loss of class 0; take the mean over all classes.",
+        ),
+        Mistake(
+            "sum over classes",
+            lambda x, m: (1 - _dice(x.softmax(1), _truth(x, m))).sum(),
+            "You add the losses of the classes; take their mean, so that the loss stays between 0 and 1.",
+        ),
+        Mistake(
+            "1 minus a sum",
+            lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m)).sum(),
+            "You add the Dice of the classes before you subtract; take their mean.",
+        ),
+        Mistake(
+            "smoothing of 1",
+            lambda x, m: _loss_of(x.softmax(1), m, smooth=1.0),
+            "A smoothing term of 1 moves the loss of small objects; leave it out, or make it tiny (1e-7).",
+        ),
+        Mistake(
+            "one loss a class",
+            lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m)),
+            "This is one loss for each class; the mean over the classes is still to be taken.",
+        ),
     ),
     variants=(
         _dice_in_a_loop,
@@ -143,6 +205,7 @@ DICE_LOSS = Exercise(
 
 # balanced-weight
 
+
 def balanced_weight(n_foreground, n_background):
     return n_background / n_foreground
 
@@ -154,28 +217,52 @@ def _pixel_count_probes(rng):
 BALANCED_WEIGHT = Exercise(
     key="balanced-weight",
     task="The weight w on the foreground's cross-entropy (the background's is 1) with which the best constant p is "
-         "0.5.",
+    "0.5.",
     reference=balanced_weight,
     probes=_pixel_count_probes,
     mistakes=(
-        Mistake("upside down", lambda f, b: f / b,
-                "This makes the rare class weaker still: it is the background that has the most voices."),
-        Mistake("all pixels by foreground", lambda f, b: (f + b) / f,
-                "The foreground is balanced against the background, not against all pixels: f · w = b."),
-        Mistake("half of all pixels by foreground", lambda f, b: (f + b) / (2 * f),
-                "This is the weight for the case that the background gets all / (2 · background) as well; here its "
-                "weight is 1."),
-        Mistake("share of the background", lambda f, b: b / (f + b),
-                "This is the background's share of the pixels; solve f · w = b · 1."),
-        Mistake("share of the foreground", lambda f, b: f / (f + b),
-                "This is the foreground's share, the best constant p without a weight; solve f · w = b · 1."),
-        Mistake("square root", lambda f, b: math.sqrt(b / f),
-                "The root balances only half-way (on a log scale); solve f · w = b · 1."),
+        Mistake(
+            "upside down",
+            lambda f, b: f / b,
+            "This makes the rare class weaker still: it is the background that has the most voices.",
+        ),
+        Mistake(
+            "all pixels by foreground",
+            lambda f, b: (f + b) / f,
+            "The foreground is balanced against the background, not against all pixels: f · w = b.",
+        ),
+        Mistake(
+            "half of all pixels by foreground",
+            lambda f, b: (f + b) / (2 * f),
+            "This is the weight for the case that the background gets all / (2 · background) as well; here its "
+            "weight is 1.",
+        ),
+        Mistake(
+            "share of the background",
+            lambda f, b: b / (f + b),
+            "This is the background's share of the pixels; solve f · w = b · 1.",
+        ),
+        Mistake(
+            "share of the foreground",
+            lambda f, b: f / (f + b),
+            "This is the foreground's share, the best constant p without a weight; solve f · w = b · 1.",
+        ),
+        Mistake(
+            "square root",
+            lambda f, b: math.sqrt(b / f),
+            "The root balances only half-way (on a log scale); solve f · w = b · 1.",
+        ),
         Mistake("whole division", lambda f, b: b // f, "// drops the fraction; a weight may have one."),
-        Mistake("difference", lambda f, b: b - f,
-                "Voices are balanced by a factor, not by a difference: solve f · w = b · 1."),
-        Mistake("the background's count", lambda f, b: b,
-                "w = b would leave the foreground f times too loud: solve f · w = b · 1."),
+        Mistake(
+            "difference",
+            lambda f, b: b - f,
+            "Voices are balanced by a factor, not by a difference: solve f · w = b · 1.",
+        ),
+        Mistake(
+            "the background's count",
+            lambda f, b: b,
+            "w = b would leave the foreground f times too loud: solve f · w = b · 1.",
+        ),
     ),
     variants=(
         lambda f, b: torch.tensor(b) / torch.tensor(f),
@@ -191,6 +278,7 @@ BALANCED_WEIGHT = Exercise(
 
 
 # masked-cross-entropy
+
 
 def masked_cross_entropy(logits, masks):
     from unet_lab.losses import cross_entropy
@@ -220,7 +308,7 @@ def _mean_per_image(logits, masks):
 
 
 def _masked_probes(rng):
-    probes = [_logits_and_masks(rng, 1, 2, 1, 4)]                # one without void, where every other mistake shows
+    probes = [_logits_and_masks(rng, 1, 2, 1, 4)]  # one without void, where every other mistake shows
     for shape, share in (((1, 2, 2, 4), 0.2), ((3, 3, 8, 6), 0.15), ((2, 5, 12, 10), 0.3)):
         logits, masks = _logits_and_masks(rng, *shape)
         void = torch.from_numpy(rng.random(masks.shape)) < share * torch.linspace(0.3, 1.7, len(masks)).view(-1, 1, 1)
@@ -236,36 +324,78 @@ MASKED_CROSS_ENTROPY = Exercise(
     probes=_masked_probes,
     differentiable=True,
     mistakes=(
-        Mistake("mean over void too", lambda x, m: _pixel_losses(x, m).mean(),
-                "The sum is right, but you divide by all pixels; void pixels must not count in the mean either."),
-        Mistake("void clipped to class 0", lambda x, m: F.cross_entropy(x, m.where(m != VOID, 0)),
-                "Void pixels are trained as class 0, the background; they have to be left out."),
-        Mistake("void clipped to the last class", lambda x, m: F.cross_entropy(x, m.clamp(max=x.shape[1] - 1)),
-                "Void pixels are trained as the last class; they have to be left out."),
-        Mistake("void multiplied out before the softmax", _void_multiplied_out_first,
-                "Logits of 0 still have a softmax, 1/C for each class, so void still costs log C; leave pixels out "
-                "after the softmax."),
-        Mistake("void passed to the loss", lambda x, m: F.cross_entropy(x, m),
-                "255 is no class, so the loss cannot look it up; leave void out with ignore_index=255 or with a mask."),
-        Mistake("sum", lambda x, m: _pixel_losses(x, m).sum(),
-                "This is the sum; divide by the number of pixels that are not void."),
-        Mistake("mean per image", _mean_per_image,
-                "You average each image and then the images, so pixels of an image with much void weigh more; take one "
-                "mean over all."),
-        Mistake("sum by images", lambda x, m: _pixel_losses(x, m).sum() / len(x),
-                "You divide by the number of images; divide by the number of pixels that are not void."),
-        Mistake("softmax before the loss", lambda x, m: F.cross_entropy(x.softmax(1), m, ignore_index=VOID),
-                "F.cross_entropy applies softmax itself; give it the logits."),
-        Mistake("no logarithm", lambda x, m: F.nll_loss(x.softmax(1), m, ignore_index=VOID),
-                "This is −p of the true class; cross-entropy is −log p."),
-        Mistake("no softmax", lambda x, m: F.nll_loss(x, m, ignore_index=VOID),
-                "F.nll_loss expects log-probabilities: give it logits.log_softmax(dim=1)."),
-        Mistake("no minus sign", lambda x, m: F.nll_loss(-x.log_softmax(1), m, ignore_index=VOID),
-                "log p is negative; the loss is −log p."),
-        Mistake("binary logarithm", lambda x, m: F.cross_entropy(x, m, ignore_index=VOID) / math.log(2),
-                "This is in bits, with log2; the field uses the natural logarithm."),
-        Mistake("losses not averaged", _pixel_losses,
-                "This is one loss for each pixel; take their mean over the pixels that count."),
+        Mistake(
+            "mean over void too",
+            lambda x, m: _pixel_losses(x, m).mean(),
+            "The sum is right, but you divide by all pixels; void pixels must not count in the mean either.",
+        ),
+        Mistake(
+            "void clipped to class 0",
+            lambda x, m: F.cross_entropy(x, m.where(m != VOID, 0)),
+            "Void pixels are trained as class 0, the background; they have to be left out.",
+        ),
+        Mistake(
+            "void clipped to the last class",
+            lambda x, m: F.cross_entropy(x, m.clamp(max=x.shape[1] - 1)),
+            "Void pixels are trained as the last class; they have to be left out.",
+        ),
+        Mistake(
+            "void multiplied out before the softmax",
+            _void_multiplied_out_first,
+            "Logits of 0 still have a softmax, 1/C for each class, so void still costs log C; leave pixels out "
+            "after the softmax.",
+        ),
+        Mistake(
+            "void passed to the loss",
+            lambda x, m: F.cross_entropy(x, m),
+            "255 is no class, so the loss cannot look it up; leave void out with ignore_index=255 or with a mask.",
+        ),
+        Mistake(
+            "sum",
+            lambda x, m: _pixel_losses(x, m).sum(),
+            "This is the sum; divide by the number of pixels that are not void.",
+        ),
+        Mistake(
+            "mean per image",
+            _mean_per_image,
+            "You average each image and then the images, so pixels of an image with much void weigh more; take one "
+            "mean over all.",
+        ),
+        Mistake(
+            "sum by images",
+            lambda x, m: _pixel_losses(x, m).sum() / len(x),
+            "You divide by the number of images; divide by the number of pixels that are not void.",
+        ),
+        Mistake(
+            "softmax before the loss",
+            lambda x, m: F.cross_entropy(x.softmax(1), m, ignore_index=VOID),
+            "F.cross_entropy applies softmax itself; give it the logits.",
+        ),
+        Mistake(
+            "no logarithm",
+            lambda x, m: F.nll_loss(x.softmax(1), m, ignore_index=VOID),
+            "This is −p of the true class; cross-entropy is −log p.",
+        ),
+        Mistake(
+            "no softmax",
+            lambda x, m: F.nll_loss(x, m, ignore_index=VOID),
+            "F.nll_loss expects log-probabilities: give it logits.log_softmax(dim=1).",
+        ),
+        Mistake(
+            "no minus sign",
+            lambda x, m: F.nll_loss(-x.log_softmax(1), m, ignore_index=VOID),
+            "log p is negative; the loss is −log p.",
+        ),
+        Mistake(
+            "binary logarithm",
+            lambda x, m: F.cross_entropy(x, m, ignore_index=VOID) / math.log(2),
+            "This is in bits, with log2; the field uses the natural logarithm.",
+        ),
+        Mistake(
+            "losses not averaged",
+            _pixel_losses,
+            "This is one loss for each pixel; take their mean over the pixels that count.",
+        ),
     ),
     variants=(
         _by_hand,
@@ -276,7 +406,7 @@ MASKED_CROSS_ENTROPY = Exercise(
     hints=(
         "Get one loss for each pixel first, then decide which pixels count.",
         "masks != 255 is a mask of the pixels that count; its sum is what to divide by.",
-        "F.cross_entropy has two arguments that help: reduction=\"none\" keeps one loss a pixel, ignore_index=255 "
+        'F.cross_entropy has two arguments that help: reduction="none" keeps one loss a pixel, ignore_index=255 '
         "gives 0 at void.",
     ),
 )

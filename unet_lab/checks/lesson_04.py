@@ -1,10 +1,12 @@
 """Lesson 4, training: one training step, and validation."""
+
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from unet_lab.checks.compare import unfinished
 from unet_lab.checks.exercise import Exercise, Mistake
 from unet_lab.checks.scores import mean_over_present, pixel_counts
 
@@ -18,7 +20,7 @@ def _tiny_model(weights, num_classes):
     with torch.no_grad():
         for tensor in [*model.parameters(), model[1].running_mean, model[1].running_var]:
             tensor.copy_(values[: tensor.numel()].view_as(tensor))
-            values = values[tensor.numel():]
+            values = values[tensor.numel() :]
         model[1].running_var.abs_().add_(0.5)
     return model
 
@@ -31,6 +33,7 @@ def _images_weights_and_masks(rng, n, num_classes, void=0.0):
 
 
 # train-step
+
 
 def train_step(model, images, masks, optimizer, loss_function):
     optimizer.zero_grad()
@@ -68,7 +71,7 @@ def _after_three_steps(function, images, masks, weights):
     model.train()
     batches = zip(images.split(4), masks.split(4), strict=True)
     returned = [function(model, i, m, optimizer, loss_function) for i, m in batches]
-    if all(value is None for value in returned):
+    if unfinished(returned):
         if not events:
             return None
         returned = ["nothing"] * 3
@@ -185,33 +188,58 @@ TRAIN_STEP = Exercise(
     measure=_after_three_steps,
     setting="Three steps of SGD on a tiny network",
     mistakes=(
-        Mistake("no zero_grad", _without_zero_grad,
-                "The gradients of earlier batches are still there and add up: call optimizer.zero_grad() in each "
-                "step."),
-        Mistake("no step", _without_step,
-                "The gradients are computed but never used: call optimizer.step() after loss.backward()."),
-        Mistake("no backward", _without_backward,
-                "optimizer.step() finds no gradients: call loss.backward() before it."),
-        Mistake("step before backward", _step_before_backward,
-                "optimizer.step() comes before loss.backward(), so it finds no gradients; swap the two."),
-        Mistake("gradients cleared before the step", _zero_grad_between,
-                "zero_grad() between backward() and step() throws the new gradients away; clear them before "
-                "backward()."),
+        Mistake(
+            "no zero_grad",
+            _without_zero_grad,
+            "The gradients of earlier batches are still there and add up: call optimizer.zero_grad() in each step.",
+        ),
+        Mistake(
+            "no step",
+            _without_step,
+            "The gradients are computed but never used: call optimizer.step() after loss.backward().",
+        ),
+        Mistake(
+            "no backward", _without_backward, "optimizer.step() finds no gradients: call loss.backward() before it."
+        ),
+        Mistake(
+            "step before backward",
+            _step_before_backward,
+            "optimizer.step() comes before loss.backward(), so it finds no gradients; swap the two.",
+        ),
+        Mistake(
+            "gradients cleared before the step",
+            _zero_grad_between,
+            "zero_grad() between backward() and step() throws the new gradients away; clear them before backward().",
+        ),
         Mistake("two steps", _steps_twice, "optimizer.step() is called twice for one gradient; once is right."),
-        Mistake("evaluation mode", _in_eval_mode,
-                "In evaluation mode BatchNorm uses its running statistics and stops learning them; train with "
-                "model.train()."),
-        Mistake("softmax before the loss", _softmax_first,
-                "The loss applies softmax itself; give it the logits as they come from the model."),
-        Mistake("returns the loss with its graph", _with_graph,
-                "The training is right, but the tensor you return keeps the whole graph in memory: return "
-                "loss.item()."),
+        Mistake(
+            "evaluation mode",
+            _in_eval_mode,
+            "In evaluation mode BatchNorm uses its running statistics and stops learning them; train with "
+            "model.train().",
+        ),
+        Mistake(
+            "softmax before the loss",
+            _softmax_first,
+            "The loss applies softmax itself; give it the logits as they come from the model.",
+        ),
+        Mistake(
+            "returns the loss with its graph",
+            _with_graph,
+            "The training is right, but the tensor you return keeps the whole graph in memory: return loss.item().",
+        ),
         Mistake("returns nothing", _returns_nothing, "The training is right; return the loss as a float, loss.item()."),
-        Mistake("loss after the step", _loss_after_the_step,
-                "The training step is right, but this loss is computed again after it; return the one that gave the "
-                "gradients."),
-        Mistake("loss times batch size", _times_batch_size,
-                "The loss function has already taken the mean over the batch; return it as it is."),
+        Mistake(
+            "loss after the step",
+            _loss_after_the_step,
+            "The training step is right, but this loss is computed again after it; return the one that gave the "
+            "gradients.",
+        ),
+        Mistake(
+            "loss times batch size",
+            _times_batch_size,
+            "The loss function has already taken the mean over the batch; return it as it is.",
+        ),
     ),
     variants=(_clears_afterwards, _model_zero_grad),
     hints=(
@@ -224,6 +252,7 @@ TRAIN_STEP = Exercise(
 
 
 # validate
+
 
 def validate(model, batches, num_classes):
     return _validate(model, batches, num_classes)
@@ -253,21 +282,25 @@ def _watched_validation(function, images, masks, weights):
     model.train()
     sizes = (4, 3, 1)
     score = function(model, list(zip(images.split(sizes), masks.split(sizes), strict=True)), 4)
-    if score is None and not seen:
-        return None
+    if unfinished(score):
+        if not seen:
+            return None
+        score = "nothing"
     return {
         "model in evaluation mode": str(not any(training for training, _ in seen)),
         "without gradients": str(not any(graph for _, graph in seen)),
         "training mode restored": str(model.training),
-        "mIoU": "nothing" if score is None else score,
+        "mIoU": score,
     }
 
 
 def _mean_over(parts):
     """Scores part by part, then their mean."""
+
     def score(preds, masks, num_classes):
         scores = [mean_over_present(pixel_counts(p, m, num_classes)) for p, m in parts(preds, masks)]
         return sum(scores) / len(scores)
+
     return score
 
 
@@ -305,36 +338,69 @@ def _always_back_to_training(model, batches, num_classes):
 VALIDATE = Exercise(
     key="validate",
     task="mIoU over all batches, a list of (images, masks) with void = 255: evaluation mode, no gradients, the mode "
-         "put back.",
+    "put back.",
     reference=validate,
     probes=lambda rng: [_images_weights_and_masks(rng, 8, 4, void=0.15) for _ in range(2)],
     measure=_watched_validation,
     setting="Three batches through a tiny network that was in training mode",
     mistakes=(
-        Mistake("training mode", _changed(evaluation=False),
-                "The model is still in training mode: BatchNorm uses each batch's own statistics and changes its "
-                "running ones. Call model.eval()."),
-        Mistake("gradients kept", _changed(no_grad=False),
-                "The score is right, but every forward pass builds a graph: put the loop under torch.no_grad()."),
-        Mistake("neither evaluation mode nor no_grad", _changed(evaluation=False, no_grad=False),
-                "Two things are missing: model.eval() for BatchNorm, and torch.no_grad() for memory and speed."),
-        Mistake("left in evaluation mode", _changed(restore=False),
-                "The score is right, but training would go on in evaluation mode: call model.train() at the end."),
-        Mistake("mean over batches", _changed(score=_mean_over(lambda p, m: zip(p, m, strict=True))),
-                "The mean of the batches' mIoU depends on how the images were batched; sum the counts of all batches, "
-                "then score once."),
-        Mistake("mean over images", _changed(score=_mean_over(_images)),
-                "This is the mean of the images' mIoU; sum the counts of all images, then score once."),
-        Mistake("last batch only", _changed(score=_mean_over(lambda p, m: [(p[-1], m[-1])])),
-                "Only the last batch is scored; collect the counts of all of them."),
-        Mistake("first batch only", _changed(score=_mean_over(lambda p, m: [(p[0], m[0])])),
-                "Only the first batch is scored: does the function return inside the loop?"),
-        Mistake("void counted", _changed(score=_void_counted),
-                "Predictions at void pixels are counted as false alarms; leave out the pixels where masks == 255."),
-        Mistake("pixel accuracy", _changed(score=_pixel_accuracy),
-                "This is the share of right pixels; mIoU takes one IoU for each class and then their mean."),
-        Mistake("returns nothing", _changed(score=lambda preds, masks, num_classes: None),
-                "The function runs the model but returns nothing: return the mIoU."),
+        Mistake(
+            "training mode",
+            _changed(evaluation=False),
+            "The model is still in training mode: BatchNorm uses each batch's own statistics and changes its "
+            "running ones. Call model.eval().",
+        ),
+        Mistake(
+            "gradients kept",
+            _changed(no_grad=False),
+            "The score is right, but every forward pass builds a graph: put the loop under torch.no_grad().",
+        ),
+        Mistake(
+            "neither evaluation mode nor no_grad",
+            _changed(evaluation=False, no_grad=False),
+            "Two things are missing: model.eval() for BatchNorm, and torch.no_grad() for memory and speed.",
+        ),
+        Mistake(
+            "left in evaluation mode",
+            _changed(restore=False),
+            "The score is right, but training would go on in evaluation mode: call model.train() at the end.",
+        ),
+        Mistake(
+            "mean over batches",
+            _changed(score=_mean_over(lambda p, m: zip(p, m, strict=True))),
+            "The mean of the batches' mIoU depends on how the images were batched; sum the counts of all batches, "
+            "then score once.",
+        ),
+        Mistake(
+            "mean over images",
+            _changed(score=_mean_over(_images)),
+            "This is the mean of the images' mIoU; sum the counts of all images, then score once.",
+        ),
+        Mistake(
+            "last batch only",
+            _changed(score=_mean_over(lambda p, m: [(p[-1], m[-1])])),
+            "Only the last batch is scored; collect the counts of all of them.",
+        ),
+        Mistake(
+            "first batch only",
+            _changed(score=_mean_over(lambda p, m: [(p[0], m[0])])),
+            "Only the first batch is scored: does the function return inside the loop?",
+        ),
+        Mistake(
+            "void counted",
+            _changed(score=_void_counted),
+            "Predictions at void pixels are counted as false alarms; leave out the pixels where masks == 255.",
+        ),
+        Mistake(
+            "pixel accuracy",
+            _changed(score=_pixel_accuracy),
+            "This is the share of right pixels; mIoU takes one IoU for each class and then their mean.",
+        ),
+        Mistake(
+            "returns nothing",
+            _changed(score=lambda preds, masks, num_classes: None),
+            "The function runs the model but returns nothing: return the mIoU.",
+        ),
     ),
     variants=(_always_back_to_training, _changed(score=lambda p, m, c: torch.tensor(_dataset_miou(p, m, c)))),
     hints=(

@@ -1,16 +1,19 @@
 """Lesson 5, mIoU: IoU from counts, the mean over a data set, and how sure it is."""
+
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from unet_lab.checks.compare import unfinished
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.scores import iou, mean_over_present, pixel_counts
+from unet_lab.checks.scores import dice, iou, mean_over_present, parts, pixel_counts, precision, recall
 
 VOID = 255
 
 
 # iou-from-counts
+
 
 def iou_from_counts(counts):
     from unet_lab.metrics import iou_per_class
@@ -18,33 +21,13 @@ def iou_from_counts(counts):
     return iou_per_class(counts)
 
 
-def _parts(counts):
-    """True positives, pixels in the truth, pixels in the prediction: (C,) each."""
-    return counts.diagonal().double(), counts.sum(1), counts.sum(0)
-
-
-def _dice(counts):
-    true_positives, truth, predicted = _parts(counts)
-    return 2 * true_positives / (truth + predicted)
-
-
-def _recall(counts):
-    true_positives, truth, _ = _parts(counts)
-    return true_positives / truth
-
-
-def _precision(counts):
-    true_positives, _, predicted = _parts(counts)
-    return true_positives / predicted
-
-
 def _intersection_twice(counts):
-    true_positives, truth, predicted = _parts(counts)
+    true_positives, truth, predicted = parts(counts)
     return true_positives / (truth + predicted)
 
 
 def _errors_alone(counts):
-    true_positives, truth, predicted = _parts(counts)
+    true_positives, truth, predicted = parts(counts)
     return true_positives / (truth + predicted - 2 * true_positives)
 
 
@@ -53,7 +36,7 @@ def _nan_where_not_in_truth(counts):
 
 
 def _one_against_rest_accuracy(counts):
-    true_positives, truth, predicted = _parts(counts)
+    true_positives, truth, predicted = parts(counts)
     return 1 - (truth + predicted - 2 * true_positives) / counts.sum()
 
 
@@ -77,32 +60,68 @@ IOU_FROM_COUNTS = Exercise(
     reference=iou_from_counts,
     probes=_count_probes,
     mistakes=(
-        Mistake("Dice", _dice,
-                "This is Dice, 2 TP / (2 TP + FP + FN); IoU counts the intersection once: TP / (TP + FP + FN)."),
-        Mistake("recall", _recall,
-                "This divides by the row, the pixels of the class in the truth; the false alarms of the column are "
-                "missing."),
-        Mistake("precision", _precision,
-                "This divides by the column, the predicted pixels; the missed pixels of the row are missing."),
-        Mistake("intersection counted twice", _intersection_twice,
-                "Row sum + column sum holds the diagonal twice; the union takes it away once."),
-        Mistake("intersection left out of the union", _errors_alone,
-                "You take the diagonal away twice, so only the errors are left; the union is row + column − diagonal."),
-        Mistake("absent as 0", lambda c: iou(c).nan_to_num(0.0),
-                "A class in neither truth nor prediction gets 0, as if it had been missed; it has no IoU: NaN."),
-        Mistake("absent as 1", lambda c: iou(c).nan_to_num(1.0),
-                "A class in neither truth nor prediction gets 1, as if it had been found; it has no IoU: NaN."),
-        Mistake("NaN where not in the truth", _nan_where_not_in_truth,
-                "A class that is predicted but not in the truth is all false alarms: its IoU is 0, not NaN."),
-        Mistake("share of all pixels", lambda c: c.diagonal() / c.sum(),
-                "You divide by all pixels; the union of a class holds only the pixels in its row or its column."),
-        Mistake("accuracy of each class", _one_against_rest_accuracy,
-                "This is accuracy, class against rest, which counts the pixels that are rightly something else; IoU "
-                "leaves those out."),
-        Mistake("whole division", lambda c: c.diagonal() // (c.sum(1) + c.sum(0) - c.diagonal()).clamp(min=1),
-                "// drops the fraction, and nearly every IoU becomes 0; use /."),
-        Mistake("mean, not one a class", lambda c: iou(c).nanmean(),
-                "This is the mean; return the IoU of each class, C numbers."),
+        Mistake(
+            "Dice",
+            dice,
+            "This is Dice, 2 TP / (2 TP + FP + FN); IoU counts the intersection once: TP / (TP + FP + FN).",
+        ),
+        Mistake(
+            "recall",
+            recall,
+            "This divides by the row, the pixels of the class in the truth; the false alarms of the column are "
+            "missing.",
+        ),
+        Mistake(
+            "precision",
+            precision,
+            "This divides by the column, the predicted pixels; the missed pixels of the row are missing.",
+        ),
+        Mistake(
+            "intersection counted twice",
+            _intersection_twice,
+            "Row sum + column sum holds the diagonal twice; the union takes it away once.",
+        ),
+        Mistake(
+            "intersection left out of the union",
+            _errors_alone,
+            "You take the diagonal away twice, so only the errors are left; the union is row + column − diagonal.",
+        ),
+        Mistake(
+            "absent as 0",
+            lambda c: iou(c).nan_to_num(0.0),
+            "A class in neither truth nor prediction gets 0, as if it had been missed; it has no IoU: NaN.",
+        ),
+        Mistake(
+            "absent as 1",
+            lambda c: iou(c).nan_to_num(1.0),
+            "A class in neither truth nor prediction gets 1, as if it had been found; it has no IoU: NaN.",
+        ),
+        Mistake(
+            "NaN where not in the truth",
+            _nan_where_not_in_truth,
+            "A class that is predicted but not in the truth is all false alarms: its IoU is 0, not NaN.",
+        ),
+        Mistake(
+            "share of all pixels",
+            lambda c: c.diagonal() / c.sum(),
+            "You divide by all pixels; the union of a class holds only the pixels in its row or its column.",
+        ),
+        Mistake(
+            "accuracy of each class",
+            _one_against_rest_accuracy,
+            "This is accuracy, class against rest, which counts the pixels that are rightly something else; IoU "
+            "leaves those out.",
+        ),
+        Mistake(
+            "whole division",
+            lambda c: c.diagonal() // (c.sum(1) + c.sum(0) - c.diagonal()).clamp(min=1),
+            "// drops the fraction, and nearly every IoU becomes 0; use /.",
+        ),
+        Mistake(
+            "mean, not one a class",
+            lambda c: iou(c).nanmean(),
+            "This is the mean; return the IoU of each class, C numbers.",
+        ),
     ),
     variants=(
         iou,
@@ -120,6 +139,7 @@ IOU_FROM_COUNTS = Exercise(
 
 # mean-iou
 
+
 def mean_iou(preds, masks, num_classes):
     from unet_lab.metrics import ConfusionMatrix
 
@@ -134,7 +154,7 @@ def _score(of_counts):
 
 
 def _micro(counts):
-    true_positives, truth, predicted = _parts(counts)
+    true_positives, truth, predicted = parts(counts)
     return true_positives.sum() / (truth + predicted - true_positives).sum()
 
 
@@ -172,7 +192,7 @@ def _in_a_loop(preds, masks, num_classes):
 
 def _predictions(rng, shape, truth_classes, predicted_classes, void, right=0.6):
     masks = rng.choice(truth_classes, shape)
-    quality = np.linspace(right - 0.3, right + 0.3, shape[0]).reshape(-1, 1, 1)      # images of unequal difficulty
+    quality = np.linspace(right - 0.3, right + 0.3, shape[0]).reshape(-1, 1, 1)  # images of unequal difficulty
     preds = np.where(rng.random(shape) < quality, masks, rng.choice(predicted_classes, shape))
     masks[rng.random(shape) < void] = VOID
     return torch.from_numpy(preds), torch.from_numpy(masks)
@@ -192,44 +212,90 @@ def _mean_probes(rng):
 MEAN_IOU = Exercise(
     key="mean-iou",
     task="mIoU of preds and masks, both (N, H, W) int64, void = 255: over all pixels, the mean over the present "
-         "classes.",
+    "classes.",
     reference=mean_iou,
     probes=_mean_probes,
     mistakes=(
-        Mistake("void counted", lambda p, m, c: _with_void(p, m, c).nanmean(),
-                "Predictions at void pixels are counted as false alarms; leave out the pixels where masks == 255."),
-        Mistake("void as background", _void_background,
-                "Void pixels are scored as class 0; leave them out, right or wrong."),
-        Mistake("void as a class", _void_a_class,
-                "Void is counted as one more class, with an IoU of 0; it is no class: leave it out."),
-        Mistake("background left out", _score(lambda c: iou(c)[1:].nanmean()),
-                "Class 0 is missing from your mean; here the background is a class like the others."),
-        Mistake("absent as 0", _score(lambda c: iou(c).nan_to_num(0.0).mean()),
-                "A class in neither truth nor prediction pulls the mean down as a 0; leave it out of the mean."),
-        Mistake("absent as 1", _score(lambda c: iou(c).nan_to_num(1.0).mean()),
-                "A class in neither truth nor prediction lifts the mean as a 1; leave it out of the mean."),
-        Mistake("absent makes it NaN", _score(lambda c: iou(c).mean()),
-                "One class without pixels makes the whole mean NaN; leave NaN out: .nanmean()."),
-        Mistake("only classes of the truth", _score(lambda c: iou(c)[c.sum(1) > 0].mean()),
-                "A class that is predicted but not in the truth has an IoU of 0, and belongs in the mean."),
-        Mistake("mean per image", _per_image,
-                "This is the mean of each image's mIoU; sum the counts of all images, then take the IoU once."),
-        Mistake("pixel accuracy", _score(lambda c: c.diagonal().sum() / c.sum()),
-                "This is the share of right pixels, which large classes rule; take one IoU for each class and then "
-                "their mean."),
-        Mistake("one IoU over all classes", _score(_micro),
-                "The classes' pixels are added up before the division, so large classes rule; take one IoU for each "
-                "class, then the mean."),
-        Mistake("weighted by frequency", _score(_frequency_weighted),
-                "The IoUs are weighted by the number of pixels; in mIoU each present class counts the same."),
-        Mistake("Dice", _score(lambda c: _dice(c).nanmean()),
-                "This is the mean Dice, 2 TP / (2 TP + FP + FN); IoU is TP / (TP + FP + FN)."),
-        Mistake("recall", _score(lambda c: _recall(c).nanmean()),
-                "This is the mean recall; the union also holds the false alarms."),
-        Mistake("precision", _score(lambda c: _precision(c).nanmean()),
-                "This is the mean precision; the union also holds missed pixels."),
-        Mistake("one IoU a class", lambda p, m, c: iou(pixel_counts(p, m, c)),
-                "This is the IoU of each class; their mean over the present classes is still to be taken."),
+        Mistake(
+            "void counted",
+            lambda p, m, c: _with_void(p, m, c).nanmean(),
+            "Predictions at void pixels are counted as false alarms; leave out the pixels where masks == 255.",
+        ),
+        Mistake(
+            "void as background", _void_background, "Void pixels are scored as class 0; leave them out, right or wrong."
+        ),
+        Mistake(
+            "void as a class",
+            _void_a_class,
+            "Void is counted as one more class, with an IoU of 0; it is no class: leave it out.",
+        ),
+        Mistake(
+            "background left out",
+            _score(lambda c: iou(c)[1:].nanmean()),
+            "Class 0 is missing from your mean; here the background is a class like the others.",
+        ),
+        Mistake(
+            "absent as 0",
+            _score(lambda c: iou(c).nan_to_num(0.0).mean()),
+            "A class in neither truth nor prediction pulls the mean down as a 0; leave it out of the mean.",
+        ),
+        Mistake(
+            "absent as 1",
+            _score(lambda c: iou(c).nan_to_num(1.0).mean()),
+            "A class in neither truth nor prediction lifts the mean as a 1; leave it out of the mean.",
+        ),
+        Mistake(
+            "absent makes it NaN",
+            _score(lambda c: iou(c).mean()),
+            "One class without pixels makes the whole mean NaN; leave NaN out: .nanmean().",
+        ),
+        Mistake(
+            "only classes of the truth",
+            _score(lambda c: iou(c)[c.sum(1) > 0].mean()),
+            "A class that is predicted but not in the truth has an IoU of 0, and belongs in the mean.",
+        ),
+        Mistake(
+            "mean per image",
+            _per_image,
+            "This is the mean of each image's mIoU; sum the counts of all images, then take the IoU once.",
+        ),
+        Mistake(
+            "pixel accuracy",
+            _score(lambda c: c.diagonal().sum() / c.sum()),
+            "This is the share of right pixels, which large classes rule; take one IoU for each class and then "
+            "their mean.",
+        ),
+        Mistake(
+            "one IoU over all classes",
+            _score(_micro),
+            "The classes' pixels are added up before the division, so large classes rule; take one IoU for each "
+            "class, then the mean.",
+        ),
+        Mistake(
+            "weighted by frequency",
+            _score(_frequency_weighted),
+            "The IoUs are weighted by the number of pixels; in mIoU each present class counts the same.",
+        ),
+        Mistake(
+            "Dice",
+            _score(lambda c: dice(c).nanmean()),
+            "This is the mean Dice, 2 TP / (2 TP + FP + FN); IoU is TP / (TP + FP + FN).",
+        ),
+        Mistake(
+            "recall",
+            _score(lambda c: recall(c).nanmean()),
+            "This is the mean recall; the union also holds the false alarms.",
+        ),
+        Mistake(
+            "precision",
+            _score(lambda c: precision(c).nanmean()),
+            "This is the mean precision; the union also holds missed pixels.",
+        ),
+        Mistake(
+            "one IoU a class",
+            lambda p, m, c: iou(pixel_counts(p, m, c)),
+            "This is the IoU of each class; their mean over the present classes is still to be taken.",
+        ),
     ),
     variants=(
         _in_a_loop,
@@ -246,8 +312,9 @@ MEAN_IOU = Exercise(
 
 # bootstrap-interval
 
+
 def bootstrap_interval(per_image_counts, n_resamples, seed):
-    return _interval(per_image_counts, 4 * n_resamples, seed)      # the more, the less of the difference is ours
+    return _interval(per_image_counts, 4 * n_resamples, seed)  # the more, the less of the difference is ours
 
 
 def _resampled(counts, n_resamples, seed):
@@ -284,7 +351,7 @@ def _image_scores(counts, n_resamples, seed):
 
 
 def _seed_ignored(counts, n_resamples, seed):
-    chosen = torch.randint(len(counts), (n_resamples, len(counts)))               # the global generator
+    chosen = torch.randint(len(counts), (n_resamples, len(counts)))  # the global generator
     return iou(counts[chosen].sum(1)).nanmean(-1).numpy()
 
 
@@ -302,8 +369,10 @@ def _in_a_loop_with_torch(counts, n_resamples, seed):
 
 
 def _interval_probes(rng):
-    """Every image has every class. The large ones are easy, so that the mean over images differs; all have few pixels, so
-    that an interval from resampled pixels has some width."""
+    """Every image has every class. The large ones are easy, so that the mean over images differs.
+
+    All have few pixels, so that an interval from resampled pixels has some width.
+    """
     n = 40
     quality = torch.from_numpy(rng.permutation(np.linspace(0.15, 0.95, n))).view(n, 1, 1)
     noise = torch.from_numpy(rng.uniform(0.5, 1.5, (n, 3, 3)))
@@ -313,8 +382,8 @@ def _interval_probes(rng):
 
 def _repeated(function, counts, n_resamples, seed):
     interval = function(counts, n_resamples, seed)
-    if interval is None or interval is Ellipsis:
-        return interval
+    if unfinished(interval):
+        return None
     again = [str(function(counts, 30, seed)) for _ in range(2)]
     return {"interval": interval, "one seed, one interval": str(again[0] == again[1])}
 
@@ -328,7 +397,7 @@ def _monte_carlo_tolerance(counts, n_resamples, seed):
 BOOTSTRAP_INTERVAL = Exercise(
     key="bootstrap-interval",
     task="95 % interval (low, high) of the data set's mIoU: percentiles 2.5 and 97.5 over n_resamples draws of N "
-         "images with replacement from per_image_counts (N, C, C); the same seed gives the same interval.",
+    "images with replacement from per_image_counts (N, C, C); the same seed gives the same interval.",
     reference=bootstrap_interval,
     probes=_interval_probes,
     measure=_repeated,
@@ -336,24 +405,43 @@ BOOTSTRAP_INTERVAL = Exercise(
     tolerance=_monte_carlo_tolerance,
     limit=30.0,
     mistakes=(
-        Mistake("mean of the images' mIoU", _with(scores=_per_image_mean),
-                "Each resample averages the images' own mIoU; sum the counts of the drawn images, then score them "
-                "once."),
-        Mistake("pixels resampled", _with(scores=_resampled_pixels),
-                "Pixels of one image are not independent, so this interval is far too narrow; draw whole images."),
-        Mistake("drawn without replacement", _with(scores=_without_replacement),
-                "Each resample has every image exactly once, so the score never changes; draw with replacement."),
-        Mistake("spread of single images", _with(scores=_image_scores),
-                "These are percentiles of the images' scores, the spread of images; resample the data set to get that "
-                "of its mIoU."),
-        Mistake("90 % interval", _with(percent=90),
-                "These are the percentiles 5 and 95; a 95 % interval leaves 2.5 % on each side."),
-        Mistake("68 % interval", _with(percent=68.27),
-                "This is one standard deviation on each side; a 95 % interval is wider."),
+        Mistake(
+            "mean of the images' mIoU",
+            _with(scores=_per_image_mean),
+            "Each resample averages the images' own mIoU; sum the counts of the drawn images, then score them once.",
+        ),
+        Mistake(
+            "pixels resampled",
+            _with(scores=_resampled_pixels),
+            "Pixels of one image are not independent, so this interval is far too narrow; draw whole images.",
+        ),
+        Mistake(
+            "drawn without replacement",
+            _with(scores=_without_replacement),
+            "Each resample has every image exactly once, so the score never changes; draw with replacement.",
+        ),
+        Mistake(
+            "spread of single images",
+            _with(scores=_image_scores),
+            "These are percentiles of the images' scores, the spread of images; resample the data set to get that "
+            "of its mIoU.",
+        ),
+        Mistake(
+            "90 % interval",
+            _with(percent=90),
+            "These are the percentiles 5 and 95; a 95 % interval leaves 2.5 % on each side.",
+        ),
+        Mistake(
+            "68 % interval",
+            _with(percent=68.27),
+            "This is one standard deviation on each side; a 95 % interval is wider.",
+        ),
         Mistake("ends swapped", lambda c, n, s: _interval(c, n, s)[::-1], "Return the lower end first."),
-        Mistake("seed unused", _with(scores=_seed_ignored),
-                "The interval is right but changes from call to call; draw from a generator that starts from the "
-                "seed."),
+        Mistake(
+            "seed unused",
+            _with(scores=_seed_ignored),
+            "The interval is right but changes from call to call; draw from a generator that starts from the seed.",
+        ),
     ),
     variants=(
         _in_a_loop_with_torch,

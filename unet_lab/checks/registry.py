@@ -1,4 +1,5 @@
 """All exercises by key. One file a lesson; each has its exercises in a tuple `EXERCISES`."""
+
 from __future__ import annotations
 
 import difflib

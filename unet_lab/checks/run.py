@@ -1,4 +1,5 @@
 """Runs an answer on the probes: in a thread with a time limit, on copies, with the learner's random state put back."""
+
 from __future__ import annotations
 
 import contextlib
@@ -35,13 +36,13 @@ class Stopped(BaseException):
 @contextlib.contextmanager
 def untouched_randomness() -> Iterator[None]:
     """Whatever happens inside, Python's, NumPy's and torch's global random states are afterwards what they were."""
-    kept_python, kept_numpy, kept_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    kept_python, kept_numpy, kept_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
     kept_cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
         yield
     finally:
         random.setstate(kept_python)
-        np.random.set_state(kept_numpy)                                                                    # noqa: NPY002
+        np.random.set_state(kept_numpy)
         torch.set_rng_state(kept_torch)
         if kept_cuda is not None:
             torch.cuda.set_rng_state_all(kept_cuda)
@@ -65,7 +66,7 @@ def in_thread(work: Callable[[], Any], limit: float) -> Any:
     thread.start()
     try:
         thread.join(limit)
-    finally:                                      # also when the learner interrupts the kernel
+    finally:  # also when the learner interrupts the kernel
         if thread.is_alive():
             _stop(thread)
     if "result" in outcome:
@@ -75,8 +76,12 @@ def in_thread(work: Callable[[], Any], limit: float) -> Any:
 
 
 def _stop(thread: threading.Thread) -> None:
-    """Ends the thread at its next line of Python; an endless loop would slow down every later cell."""
+    """Ends the thread at its next line of Python; an endless loop would slow down every later cell.
+
+    Waits for that a moment, so that what the thread draws last comes before the random states are put back.
+    """
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Stopped))
+    thread.join(1.0)
 
 
 def run(exercise: Exercise, function: Callable, probes: list[tuple], limit: float) -> list[Record]:
@@ -96,7 +101,7 @@ def _run_one(exercise: Exercise, function: Callable, probe: tuple) -> Record:
         gradient = _gradient(value, leaf) if exercise.differentiable else None
     except Stopped:
         raise
-    except BaseException as error:                # SystemExit too: nothing of the learner's may end the notebook
+    except BaseException as error:  # SystemExit too: nothing of the learner's may end the notebook
         return Record(error=error, unfinished=_is_stub_error(error))
     changed = tuple(i for i, argument in enumerate(arguments) if not same(argument, probe[i]))
     return Record(data=data, gradient=gradient, changed=changed, unfinished=unfinished(value))
@@ -105,20 +110,20 @@ def _run_one(exercise: Exercise, function: Callable, probe: tuple) -> Record:
 def _seed_globals() -> None:
     """An answer that draws from the global generators gives the same numbers at every check."""
     random.seed(0)
-    np.random.seed(0)                             # noqa: NPY002
-    torch.default_generator.manual_seed(0)        # torch.manual_seed would reseed CUDA as well
+    np.random.seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed would reseed CUDA as well
 
 
 def _gradient(value: Any, leaf: torch.Tensor) -> np.ndarray | None:
     if not isinstance(value, torch.Tensor) or not value.requires_grad:
         return None
-    gradient, = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
+    (gradient,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
     return None if gradient is None else gradient.numpy()
 
 
 def _is_stub_error(error: BaseException) -> bool:
     """A stub's NotImplementedError, or an operation on a `...` that is still to be filled in."""
     text = str(error)
-    if isinstance(error, NotImplementedError):                   # torch raises it too, for a dtype or a device
+    if isinstance(error, NotImplementedError):  # torch raises it too, for a dtype or a device
         return "not implemented for '" not in text and "aten::" not in text
     return isinstance(error, (TypeError, AttributeError)) and "ellipsis" in text

@@ -1,4 +1,5 @@
-"""Counts and IoU in a few lines, for the mistakes to vary; the references come from `unet_lab.metrics`."""
+"""Counts and scores in a few lines, for the mistakes to vary; the references come from `unet_lab.metrics`."""
+
 from __future__ import annotations
 
 import torch
@@ -22,3 +23,23 @@ def iou(counts):
 def mean_over_present(counts):
     """The mean IoU over the present classes, a float."""
     return iou(counts).nanmean().item()
+
+
+def parts(counts):
+    """True positives, pixels in the truth, pixels in the prediction: (C,) each."""
+    return counts.diagonal().double(), counts.sum(1), counts.sum(0)
+
+
+def dice(counts):
+    true_positives, truth, predicted = parts(counts)
+    return 2 * true_positives / (truth + predicted)
+
+
+def recall(counts):
+    true_positives, truth, _ = parts(counts)
+    return true_positives / truth
+
+
+def precision(counts):
+    true_positives, _, predicted = parts(counts)
+    return true_positives / predicted

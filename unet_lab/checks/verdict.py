@@ -1,4 +1,5 @@
 """check(key, answer): passed, not attempted yet, or wrong, and then which mistake it is."""
+
 from __future__ import annotations
 
 import inspect
@@ -6,6 +7,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from unet_lab.checks.exercise import Exercise, Mistake
 from unet_lab.checks.registry import find
 from unet_lab.checks.run import Record, run, untouched_randomness
 
-OUR_LIMIT = 120.0                         # seconds for our own functions, which are fast; only a guard
+OUR_LIMIT = 120.0  # seconds for our own functions, which are fast; only a guard
 FAILURES_PER_HINT = 2
 _failures: Counter[str] = Counter()
 _hints_shown: Counter[str] = Counter()
@@ -99,7 +101,7 @@ def judge_exercise(exercise: Exercise, answer: Any, *, seed: int = 0) -> Outcome
     try:
         with untouched_randomness():
             return _judge(exercise, answer, seed)
-    except Exception as error:                            # a fault of ours must not break the learner's notebook
+    except Exception as error:  # a fault of ours must not break the learner's notebook
         message = f"This check could not run ({type(error).__name__}: {error}). That is not your answer's fault."
         return Outcome(exercise.key, "no verdict", message=message)
 
@@ -117,7 +119,7 @@ def _judge(exercise: Exercise, answer: Any, seed: int) -> Outcome:
         return wrong("not a value", "The check wants the value, not the function that computes it.")
 
     probes = exercise.draw(seed)
-    references = run(exercise, exercise.as_function(exercise.reference), probes, OUR_LIMIT)
+    references = _our_records(exercise, None, seed)
     for reference in references:
         if reference.error is not None:
             raise reference.error
@@ -132,7 +134,7 @@ def _judge(exercise: Exercise, answer: Any, seed: int) -> Outcome:
     tolerances = [exercise.tolerance_for(probe) for probe in probes]
     differences = [_differs(*pair) for pair in zip(records, references, tolerances, strict=True)]
     if any(differences):
-        known = _known_mistake(exercise, records, probes, tolerances)
+        known = _known_mistake(exercise, records, seed, tolerances)
         if known is not None:
             return wrong(known.name, known.sentence)
     first = next((i for i, found in enumerate(differences) if found), None)
@@ -140,8 +142,10 @@ def _judge(exercise: Exercise, answer: Any, seed: int) -> Outcome:
         return wrong(*_raised(exercise, answer, records[first].error, probes[first]))
     for record in records:
         if record.changed:
-            message = (f"It changes {_names(exercise, record.changed)}, which still belongs to the caller. Work on a "
-                       "copy: x.clone() in PyTorch, x.copy() in NumPy.")
+            message = (
+                f"It changes {_names(exercise, record.changed)}, which still belongs to the caller. Work on a "
+                "copy: x.clone() in PyTorch, x.copy() in NumPy."
+            )
             return wrong("input changed in place", message)
     if first is not None:
         return wrong(*_unknown(exercise, differences[first], probes[first]))
@@ -158,13 +162,17 @@ def _beyond_numbers(exercise: Exercise, records: list[Record], references: list[
         if not exercise.differentiable:
             continue
         if record.gradient is None:
-            message = ("The value is right, but no gradient comes back from it. Return a tensor: no .item(), float(), "
-                       ".numpy(), .detach() or no_grad() on the way.")
+            message = (
+                "The value is right, but no gradient comes back from it. Return a tensor: no .item(), float(), "
+                ".numpy(), .detach() or no_grad() on the way."
+            )
             return Outcome(exercise.key, "wrong", "not differentiable", message)
         largest = np.abs(reference.gradient).max()
         if not np.allclose(record.gradient, reference.gradient, rtol=0, atol=0.01 * largest):
-            message = ("The value is right, but its gradient is not: a part of the formula was cut off by .item(), "
-                       ".detach() or no_grad().")
+            message = (
+                "The value is right, but its gradient is not: a part of the formula was cut off by .item(), "
+                ".detach() or no_grad()."
+            )
             return Outcome(exercise.key, "wrong", "wrong gradient", message)
     return None
 
@@ -181,15 +189,19 @@ def _differs(record: Record, other: Record, tolerance: float) -> Difference | No
     return difference(record.data, other.data, tolerance)
 
 
-def _known_mistake(
-    exercise: Exercise, records: list[Record], probes: list[tuple], tolerances: list[float]
-) -> Mistake | None:
+@lru_cache(maxsize=512)
+def _our_records(exercise: Exercise, mistake: int | None, seed: int) -> list[Record]:
+    """What the reference (None) or a known mistake gives; kept, because a learner checks the same task many times."""
+    answer = exercise.reference if mistake is None else exercise.mistakes[mistake].answer
+    return run(exercise, exercise.as_function(answer), exercise.draw(seed), OUR_LIMIT)
+
+
+def _known_mistake(exercise: Exercise, records: list[Record], seed: int, tolerances: list[float]) -> Mistake | None:
     """The mistake that gives the same numbers, and fails on the same probes, as these records."""
     if all(record.error is not None for record in records):
-        return None                                       # any two answers that always fail would look the same
-    for mistake in exercise.mistakes:
-        others = run(exercise, exercise.as_function(mistake.answer), probes, OUR_LIMIT)
-        if all(map(_alike, records, others, tolerances)):
+        return None  # any two answers that always fail would look the same
+    for i, mistake in enumerate(exercise.mistakes):
+        if all(map(_alike, records, _our_records(exercise, i, seed), tolerances)):
             return mistake
     return None
 
@@ -235,6 +247,6 @@ def _line_of(answer: Callable, error: BaseException) -> str:
 def _unknown(exercise: Exercise, found: Difference, probe: tuple) -> tuple[str, str]:
     part = f"{found.where}: " if found.where else ""
     name = found.name if found.name in ("wrong type", "wrong shape") else ""
-    if exercise.kind == "value":                          # never with the answer in it
+    if exercise.kind == "value":  # never with the answer in it
         return name, f"It is {found.got}; expected {found.expected}." if name else f"It is not {found.got}."
     return name, f"{_call_in_words(exercise, probe)}: {part}it gave {found.got}; expected {found.expected}."

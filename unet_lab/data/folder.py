@@ -187,7 +187,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """The ids of an index mask, ``(H, W)`` integers (bool for 1-bit files); of a palette file the indices, not the colours."""
+    """The ids of an index mask, ``(H, W)``: of a palette file the indices, not the colours; of a 1-bit file, bool."""
     mask = _open(path)
     if mask.format in ("JPEG", "MPO", "WEBP"):
         raise ValueError(_lossy(path))

@@ -1,21 +1,22 @@
 """Street scenes, drawn: the course's default data set. Any size, any number, by seed, offline, with exact truth.
 
-One drawing gives everything. The painter's algorithm fills a map that says, for every sample, which part of what it shows
-(a wheel of the third car); the image looks the part's colour up there, and the semantic, instance and panoptic maps
+One drawing gives everything. The painter's algorithm fills a map that says, for every sample, which part of what it
+shows (a wheel of the third car). The image looks the part's colour up there; the semantic, instance and panoptic maps
 look up what the part belongs to. A window belongs to its house or its car, and all maps agree by construction.
 
 The three maps hold, pixel by pixel:
 
 * ``semantic``: the class id, 255 = void;
-* ``instances``: 1…N number the things of the scene, class by class (trees, then cars, then persons) and the furthest of a
+* ``instances``: 1…N number the things of the scene, class by class (trees, then cars, then persons), the furthest of a
   class first; 0 = stuff or void;
-* ``panoptic`` = class · 1000 + number within the class (1, 2, … furthest first); class · 1000 for stuff; 255000 = void.
+* ``panoptic`` = class · 1000 + number within the class (1, 2, …, the furthest first); class · 1000 for stuff;
+  255000 = void.
 
 `panoptic_from`, `semantic_from` and `instances_from` turn each into the others without loss.
 
-Scene `index` of `seed` has a random stream of its own, so it is the same drawn alone or in a batch, in any order. The
-streams are those of `numpy.random.RandomState`, frozen by NEP 19; with `drawing`'s arithmetic that makes images and maps
-identical on every platform.
+Every scene has a random stream of its own, from the seed and its index: it is the same drawn alone or in a batch, in any
+order. Integer random numbers (`drawing.chance`) and arithmetic that IEEE 754 fixes (`drawing.camera`) make images and
+maps identical on every platform and in every numpy.
 """
 
 from __future__ import annotations
@@ -28,17 +29,19 @@ import torch
 
 from unet_lab import IGNORE_INDEX
 from unet_lab.data.dataset import SegmentationDataset, Splits
-from unet_lab.data.drawing import SUPERSAMPLING, Street
-from unet_lab.data.street import (
+from unet_lab.data.drawing.camera import SUPERSAMPLING, Street
+from unet_lab.data.drawing.chance import Chance
+from unet_lab.data.drawing.colours import PALE_CARS, STRONG_CARS
+from unet_lab.data.drawing.street import (
     CLASS_NAMES,
     FIRST_THING,
     THINGS,
     VOID_OWNER,
-    Chance,
     Thing,
     View,
     background,
     car_across,
+    car_paints,
     street_things,
 )
 
@@ -49,9 +52,10 @@ SMALLEST = 32
 """Least height and width of a scene, pixels."""
 
 LEAST_VISIBLE = 10
-"""A thing of which fewer pixels would show is left out of the scene."""
+"""A thing of which fewer pixels would show within its border is left out of the scene."""
 
-FIRST_OF_SPLIT = {"train": 0, "val": 1_000_000, "test": 2_000_000}
+LARGEST_SPLIT = 1_000_000
+FIRST_OF_SPLIT = {"train": 0, "val": LARGEST_SPLIT, "test": 2 * LARGEST_SPLIT}
 """The splits are ranges of scene indices that cannot meet."""
 
 
@@ -75,8 +79,8 @@ class Scene:
 def draw_scene(seed: int, index: int, size: tuple[int, int] = (96, 128), *, void_border: bool = True) -> Scene:
     """Scene number `index` of `seed`.
 
-    The same street at any size of the same proportions, seen with more or fewer pixels. A thing that would show fewer
-    than `LEAST_VISIBLE` pixels is not in it.
+    At another size of the same proportions it is the same street, seen with more or fewer pixels. A thing that would
+    show fewer than `LEAST_VISIBLE` pixels is left out.
 
     Args:
         seed: which world, 0 … 2³²−1.
@@ -101,8 +105,15 @@ def draw_scenes(
 ) -> SegmentationDataset:
     """Scenes `first` … `first` + `count` − 1 of `seed` as a data set, with instances.
 
-    `load` takes its splits from the indices 0, 1,000,000 and 2,000,000 on: choose `first` ≥ 3,000,000 for scenes that are
-    in none of them.
+    `load` takes its splits from the indices 0, 1,000,000 and 2,000,000 on: choose `first` ≥ 3,000,000 for scenes that
+    are in none of them.
+
+    Args:
+        count: how many.
+        seed: which world, 0 … 2³²−1.
+        size: (height, width), at least 32 each.
+        first: index of the first scene.
+        void_border: as in `draw_scene`.
 
     Raises:
         ValueError: a count below 1, or what `draw_scene` refuses.
@@ -121,41 +132,44 @@ def load(
 ) -> Splits:
     """Training, validation and test scenes that never share a scene, whatever their numbers.
 
-    The splits are the scenes of `seed` from index 0, 1,000,000 and 2,000,000 on; a longer split begins with the shorter one.
+    They are the scenes of `seed` from index 0, 1,000,000 and 2,000,000 on; a longer split begins with the shorter one.
 
     Raises:
         ValueError: a split below 1 or above 1,000,000 scenes, or what `draw_scene` refuses.
     """
     counts = {"train": train, "val": val, "test": test}
     for split, count in counts.items():
-        _check_number(split, count, 1, FIRST_OF_SPLIT["val"])
+        _check_number(split, count, 1, LARGEST_SPLIT)
     return Splits(
         **{split: _data_set(counts[split], seed, size, FIRST_OF_SPLIT[split], void_border, split) for split in counts}
     )
 
 
 def two_cars(gap: int, size: tuple[int, int] = (96, 128), seed: int = 0, *, void_border: bool = False) -> Scene:
-    """Two cars seen from the side, `gap` pixels apart; with a gap of 0 they touch, below 0 the nearer hides the other.
+    """Two cars seen from the side, `gap` pixels apart: at 0 they touch, below 0 the nearer one hides some of the other.
 
-    The further car, at the left, stays where it is; the nearer one moves with the gap, and nothing else does. The gap is
-    counted in columns of the image without the car's shadow. The cars are the last two instances.
+    The further car, at the left, is instance 1 and stays where it is; the nearer one is instance 2 and moves with the
+    gap, with its shadow. They are the only things, and all else is the same for every gap.
 
     Args:
-        gap: columns between the two cars.
+        gap: columns of pixels between the two cars; shadows don't count.
         size: (height, width), at least 32 each.
         seed: which street, 0 … 2³²−1.
         void_border: as in `draw_scene`. Off, because a border would part cars that touch.
 
     Raises:
-        ValueError: a gap with which the nearer car would leave the picture or hide the other, or a seed or size out of range.
+        ValueError: a gap with which the nearer car would leave the picture or hide half of the other; a seed or a size
+            out of range.
     """
     _check_number("seed", seed, 0, 2**32 - 1)
     size = _check_size(size)
     if isinstance(gap, bool) or not isinstance(gap, (int, np.integer)):
         raise ValueError(f"gap must be a whole number of pixels; got {gap!r}.")
-    chance = Chance(seed, 3_000_000)
-    view = background(chance, size, crossing=True)
-    return _finish(view, _pair_of_cars(chance, view, int(gap)), chance, void_border)
+    chance = Chance(seed, 13)  # a fine day at seed 0
+    samples = 0.32 * min(size[1], size[0] * 4 / 3) * SUPERSAMPLING  # of a car: a third of the picture
+    z = Street.distance(size, samples / 4.4)
+    view = background(chance, size, crossing=(z - 1.5, z + 5.0))
+    return _finish(view, _pair_of_cars(chance, view, z, int(gap)), chance, void_border)
 
 
 def panoptic_from(semantic: np.ndarray, instances: np.ndarray) -> np.ndarray:
@@ -179,7 +193,8 @@ def panoptic_from(semantic: np.ndarray, instances: np.ndarray) -> np.ndarray:
     semantic, instances = np.asarray(semantic), np.asarray(instances)
     if semantic.shape != instances.shape:
         raise ValueError(
-            f"panoptic_from expects maps of one shape (H, W); got semantic {semantic.shape} and instances {instances.shape}."
+            f"panoptic_from expects two maps of one shape (H, W); got semantic {semantic.shape} and instances "
+            f"{instances.shape}."
         )
     semantic = semantic.astype(np.int32)
     pairs = np.unique(np.stack([semantic[instances > 0], instances[instances > 0]], axis=1), axis=0)
@@ -188,14 +203,16 @@ def panoptic_from(semantic: np.ndarray, instances: np.ndarray) -> np.ndarray:
         owners = classes[ids == instance]
         if len(owners) > 1 or owners[0] == IGNORE_INDEX:
             raise ValueError(
-                f"panoptic_from expects each instance in one class and none on void; instance {instance} lies in classes "
-                f"{owners.tolist()}. Are the two maps of the same image?"
+                f"panoptic_from expects each instance in one class and none on void; instance {instance} lies in "
+                f"classes {owners.tolist()}. Are the two maps of the same image?"
             )
     panoptic = semantic * LABEL_DIVISOR
     for class_id in np.unique(classes):
         of_class = ids[classes == class_id]
         if len(of_class) >= LABEL_DIVISOR:
-            raise ValueError(f"A panoptic id has room for 999 instances of a class; class {class_id} has {len(of_class)}.")
+            raise ValueError(
+                f"panoptic_from has room for {LABEL_DIVISOR - 1} instances of a class; class {class_id} has {len(of_class)}."
+            )
         for number, instance in enumerate(of_class, 1):
             panoptic[instances == instance] += number
     return panoptic
@@ -229,11 +246,15 @@ def _check_number(name: str, value: int, low: int, high: int) -> None:
 def _check_size(size: Sequence[int]) -> tuple[int, int]:
     whole = isinstance(size, Sequence) and all(isinstance(n, (int, np.integer)) for n in size)
     if not whole or len(size) != 2 or min(size) < SMALLEST:
-        raise ValueError(f"size must be (height, width) in pixels, each at least {SMALLEST}; got {size!r}. For example (96, 128).")
+        raise ValueError(
+            f"size must be (height, width) in pixels, each at least {SMALLEST}; got {size!r}. The default is (96, 128)."
+        )
     return int(size[0]), int(size[1])
 
 
-def _data_set(count: int, seed: int, size: tuple[int, int], first: int, void_border: bool, split: str) -> SegmentationDataset:
+def _data_set(
+    count: int, seed: int, size: tuple[int, int], first: int, void_border: bool, split: str
+) -> SegmentationDataset:
     _check_number("count", count, 1, 2**32)
     _check_number("first", first, 0, 2**32 - count)
     height, width = size = _check_size(size)
@@ -260,9 +281,9 @@ def _finish(view: View, things: list[Thing], chance: Chance, void_border: bool) 
     for number, thing in enumerate(things):
         thing.draw(FIRST_THING + number)
     owners, border, shown = _ownership(street, len(things))
-    hardly = (shown > 0) & (shown < LEAST_VISIBLE)
-    if hardly.any():
-        street.cover(FIRST_THING + np.flatnonzero(hardly), behind)
+    hardly = np.flatnonzero(shown < LEAST_VISIBLE)
+    if hardly.size:
+        street.cover(FIRST_THING + hardly, behind)
         owners, border, shown = _ownership(street, len(things))
     if void_border:
         owners[border] = VOID_OWNER
@@ -274,7 +295,7 @@ def _finish(view: View, things: list[Thing], chance: Chance, void_border: bool) 
 def _ownership(street: Street, things: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Owners (H, W), which pixels lie just outside a thing, and how many pixels of each thing do not."""
     owners = street.owner_map()
-    # Things count up from far to near, so the border lies where a neighbour has a higher number: outside the nearer one.
+    # Things count up from far to near: where a neighbour has a higher number, a nearer thing ends just beside this pixel.
     nearness = np.maximum(owners, np.uint8(FIRST_THING - 1))
     highest = nearness.copy()
     np.maximum(highest[1:], nearness[:-1], out=highest[1:])
@@ -292,7 +313,7 @@ def _truth(things: list[Thing], shown: np.ndarray) -> tuple[np.ndarray, np.ndarr
     semantic[VOID_OWNER] = IGNORE_INDEX
     semantic[FIRST_THING:] = [thing.class_id for thing in things]
     instances = np.zeros(len(semantic), np.int32)
-    panoptic = semantic * np.int32(LABEL_DIVISOR)
+    panoptic = semantic.astype(np.int32) * LABEL_DIVISOR
     number = 0
     for name in THINGS:
         class_id = CLASS_NAMES.index(name)
@@ -310,8 +331,11 @@ def _image(view: View, chance: Chance) -> np.ndarray:
     height, width = street.height // SUPERSAMPLING, street.width // SUPERSAMPLING
     exposure, tilt, strength = chance.between(0.86, 1.1), chance.between(-20, 20), chance.whole(5, 12)
     noise = chance.noise(3, height, width)
-    grain = chance.noise(height // 2 + 1, width // 2 + 1).repeat(2, 0).repeat(2, 1)
-    grain = (grain[:height, :width] + grain[1 : height + 1, 1 : width + 1] + noise[0]) >> 1
+    grain = (
+        chance.noise(height // 2 + 1, width // 2 + 1).repeat(2, 0).repeat(2, 1)
+    )  # blobs of two pixels, then smoother
+    grain = grain[:height] + grain[1 : height + 1]
+    grain = (((grain[:, :width] + grain[:, 1 : width + 1]) >> 1) + noise[0]) >> 1
     light = [channel * exposure for channel in view.weather.light]
     image = street.render(light, view.weather.skyline, grain)
     slope = (np.arange(width) * (2 * tilt / width) - tilt).astype(np.int16)
@@ -323,35 +347,37 @@ def _image(view: View, chance: Chance) -> np.ndarray:
     return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 0))
 
 
-def _pair_of_cars(chance: Chance, view: View, gap: int) -> list[Thing]:
+def _pair_of_cars(chance: Chance, view: View, z: float, gap: int) -> list[Thing]:
     """The two cars of `two_cars`: the nearer one is drawn apart and moved by whole pixels."""
     street = view.street
-    height, width = street.height // SUPERSAMPLING, street.width // SUPERSAMPLING
-    models = [chance.whole(0, 2), chance.whole(0, 2)]
-    metre = 0.27 * min(width, height * 4 / 3) * SUPERSAMPLING / 4.4  # samples per metre that make a car a quarter wide
-    z = street.focal / metre
-    left = (0.2 * street.width - street.vanishing) / metre
-    further = car_across(chance, view, left, z + 0.9, models[0], False)
-    nearer = car_across(chance, view, left, z, models[1], True)
+    width = street.width // SUPERSAMPLING
+    metre = street.focal / z  # samples
+    left = (0.15 * street.width - street.vanishing) / metre
+    paints = [car_paints(chance, view, z, colours) for colours in (PALE_CARS, STRONG_CARS)]
+    models = [chance.whole(0, 2), chance.whole(0, 2)]  # a van would hide too much
+    # Flat, since a far side seen past the bumper would part the cars at a gap of 0.
+    further = car_across(view, paints[0], left, z + 0.25, models[0], mirrored=False, flat=True)
+    nearer = car_across(view, paints[1], left, z, models[1], mirrored=True, flat=True)
+
+    def alone(thing: Thing, owner: int) -> np.ndarray:
+        whole, street.parts = street.parts, np.zeros_like(street.parts)
+        thing.draw(owner)
+        parts, street.parts = street.parts, whole
+        return parts
 
     def columns(thing: Thing) -> tuple[int, int]:
-        whole, street.parts = street.parts, np.zeros_like(street.parts)
-        thing.draw(0)
-        alone, street.parts = street.parts, whole
-        used = np.flatnonzero(alone[1::2, 1::2].any(0))
+        used = np.flatnonzero(alone(thing, FIRST_THING)[1::2, 1::2].any(0))
         return int(used[0]), int(used[-1]) + 1
 
     (start, end), (near_start, near_end) = columns(further), columns(nearer)
     least, most = -(end - start) // 2, width - 2 - end - (near_end - near_start)
     if not least <= gap <= most:
         raise ValueError(f"gap must be from {least} to {most} pixels in a picture {width} wide; got {gap}.")
-    shift = end + gap - near_start
+    shift = (end + gap - near_start) * SUPERSAMPLING
 
     def draw(owner: int) -> None:
-        whole, street.parts = street.parts, np.zeros_like(street.parts)
-        nearer.draw(owner)
-        alone, street.parts = np.roll(street.parts, shift * SUPERSAMPLING, axis=1), whole
-        np.copyto(whole, alone, where=alone != 0)
+        parts = np.roll(alone(nearer, owner), shift, axis=1)
+        np.copyto(street.parts, parts, where=parts != 0)
 
     x, *rest = nearer.shadow
-    return [further, Thing(nearer.z, nearer.class_id, draw, (x + shift * SUPERSAMPLING / metre, *rest))]
+    return [further, Thing(nearer.z, nearer.class_id, draw, (x + shift / metre, *rest))]

@@ -6,6 +6,7 @@
 
 Without a kernel, or without ipywidgets, the choices are a list and everything else works the same.
 """
+
 from __future__ import annotations
 
 import html
@@ -57,12 +58,21 @@ class Prediction:
 
     def choose(self, guess: Any) -> None:
         """Takes a guess made in code. Raises ValueError if it is none of the choices."""
-        fitting = [choice for choice in self.choices if _equal(choice, guess)]
-        if not fitting:
-            raise ValueError(f"predict({self.key!r}) expects one of {self.choices}; got {guess!r}.")
-        self.guess = fitting[0]
+        self.guess = self.find("predict", guess)
         if self.buttons is not None:
             self.buttons.value = self.guess
+
+    def find(self, caller: str, value: Any) -> Any:
+        """The choice that equals the value; a computed 0.30000000000000004 is the choice 0.3."""
+        for choice in self.choices:
+            if _equal(choice, value):
+                return choice
+        raise ValueError(f"{caller}({self.key!r}) expects one of {self.choices}; got {value!r}.")
+
+    @property
+    def right(self) -> bool:
+        """Whether the guess is the answer; both are choices."""
+        return self.guess is not None and self.guess == self.answer
 
     def said(self) -> str:
         return "No prediction yet." if self.guess is None else f"You said {self.guess}."
@@ -102,16 +112,13 @@ class Predictions:
 
     def reveal(self, key: str, answer: Any) -> Notice:
         """What the learner said and what it is. Raises ValueError if the answer is none of the choices."""
-        prediction = self.asked.get(key)
-        if prediction is not None and not any(_equal(choice, answer) for choice in prediction.choices):
-            raise ValueError(f"reveal({key!r}) expects one of {prediction.choices}; got {answer!r}.")
-        test_id = f"reveal-{key}"
+        prediction, test_id = self.asked.get(key), f"reveal-{key}"
         if prediction is not None:
-            prediction.answer = answer
+            answer = prediction.answer = prediction.find("reveal", answer)
         if prediction is None or prediction.guess is None:
             return Notice(f"It is {answer}.", "(You made no prediction.)", test_id, BLUE)
-        if _equal(prediction.guess, answer):
-            return Notice(f"You said {prediction.guess}, and so it is.", "", test_id, GREEN)
+        if prediction.right:
+            return Notice(f"You said {answer}, and so it is.", "", test_id, GREEN)
         return Notice(f"You said {prediction.guess}; it is {answer}.", "", test_id, ORANGE)
 
     def summary(self) -> Notice:
@@ -120,9 +127,8 @@ class Predictions:
         guessed = [prediction for prediction in revealed if prediction.guess is not None]
         if not guessed:
             return Notice("Your predictions:", "none in this lesson.", "predictions", BLUE)
-        right = [prediction for prediction in guessed if _equal(prediction.guess, prediction.answer)]
         lines = [self._line(prediction) for prediction in revealed]
-        head = f"Your predictions: {len(right)} of {len(guessed)} right."
+        head = f"Your predictions: {sum(prediction.right for prediction in guessed)} of {len(guessed)} right."
         return Notice(head, "\n" + "\n".join(lines), "predictions", BLUE)
 
     @staticmethod
@@ -130,13 +136,12 @@ class Predictions:
         name = prediction.question or prediction.key
         if prediction.guess is None:
             return f"no guess: {name}: it is {prediction.answer}."
-        if _equal(prediction.guess, prediction.answer):
+        if prediction.right:
             return f"right: {name}: {prediction.guess}."
         return f"wrong: {name}: you said {prediction.guess}; it is {prediction.answer}."
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """0.1 computed is 0.1 written."""
     if isinstance(a, float) or isinstance(b, float):
         try:
             return math.isclose(a, b, rel_tol=1e-9)

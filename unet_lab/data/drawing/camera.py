@@ -17,6 +17,9 @@ import numpy as np
 SUPERSAMPLING = 2
 """Samples per pixel along one side: the parts are drawn this much larger, the image averages them."""
 
+FOCAL = 1.05
+"""Focal length by the height of the picture."""
+
 Paint = tuple[float, float, float, float, float, float, float]
 
 
@@ -64,7 +67,8 @@ class Street:
         self.x, self.y = np.arange(self.width) + 0.5, np.arange(self.height) + 0.5
         self.horizon, self.vanishing, self.camera = horizon * self.height, vanishing * self.width, camera
         self.first_row = _span(self.horizon, self.horizon, self.height)[0]  # of the ground
-        self.focal = 1.05 * self.height
+        self.focal = FOCAL * self.height
+        self.ground_parts = 0
         self.paints = array("d")
         self.owners = bytearray()
 
@@ -84,6 +88,11 @@ class Street:
     def nearest(self) -> float:
         """Distance of the ground at the lower edge of the picture, metres."""
         return self.focal * self.camera / (self.height - self.horizon)
+
+    @staticmethod
+    def distance(size: tuple[int, int], samples: float) -> float:
+        """How far away a metre is as long as so many samples."""
+        return FOCAL * size[0] * SUPERSAMPLING / samples
 
     def in_view(self, x0: float, x1: float, z: float) -> bool:
         """Whether anything between x0 and x1 at distance z is inside the picture's left and right edge."""
@@ -107,7 +116,7 @@ class Street:
     def _scaled(
         self, texture: np.ndarray, across: tuple[int, int, float, float], down: tuple[int, int, float, float]
     ) -> np.ndarray:
-        """The texture as the samples (first, end) see it that is stretched over (low, high), for columns and for rows."""
+        """A texture that is stretched over (low, high), as the samples (first, end) see it: for columns and for rows."""
         (left, right, x0, x1), (top, bottom, y0, y1) = across, down
         tall, wide = texture.shape
         rows = ((self.y[top:bottom] - y0) * (tall / (y1 - y0))).astype(np.intp)
@@ -197,19 +206,17 @@ class Street:
             inset = scale * ((x1 - x0) * 0.08)
             np.copyto(region, codes[:, 1:], where=(x >= x0_at + inset) & (x < x1_at - inset))
 
-    def ground(
-        self, profiles: np.ndarray, texel: float, kinds: Callable[[np.ndarray], np.ndarray], base: int, bands: int
-    ) -> None:
-        """Paint everything below the horizon, with all the paints from `base` + 1, an even number, on.
+    def ground(self, profiles: np.ndarray, texel: float, kinds: Callable[[np.ndarray], np.ndarray], bands: int) -> None:
+        """Paint everything below the horizon, with all the paints there are so far.
 
         Args:
-            profiles: (kinds, texels) codes 1, 2, … across the street, the middle at X = 0.
+            profiles: (kinds, texels) codes 0, 1, … across the street, the middle at X = 0.
             texel: metres.
             kinds: function of the distances (rows,) that says which profile each row shows, intp.
-            base: of the codes.
             bands: the paints come in so many bands of equal length, the furthest first.
         """
-        step = (len(self.owners) - 1 - base) // bands
+        self.ground_parts = len(self.owners)
+        step = self.ground_parts // bands
         top = self.first_row
         below = self.y[top:] - self.horizon
         z = self.focal * self.camera / below
@@ -220,17 +227,20 @@ class Street:
         np.minimum(np.maximum(index, 0, out=index), wide - 1, out=index)
         index += (kinds(z) * wide)[:, None]
         band = (below * (bands / (self.height - self.horizon))).astype(np.intp)
-        offset = (base + step * np.minimum(band, bands - 1)).astype(np.uint16)
+        offset = (step * np.minimum(band, bands - 1)).astype(np.uint16)
         np.add(profiles.ravel().take(index), offset[:, None], out=self.parts[top:])
 
     def shadow(self, x: float, z: float, half_width: float, half_depth: float) -> None:
-        """Darken an ellipse of the ground, whose parts come in pairs: even ones in the light, each next one in shadow."""
+        """Darken an ellipse of the ground. Its parts come in pairs: even ones in the light, each next one in shadow."""
         x0, y0 = self.project(x - half_width, 0, z)[0], self.project(x, 0, z + half_depth)[1]
         x1, y1 = self.project(x + half_width, 0, z)[0], self.project(x, 0, z - half_depth)[1]
         left, right = _span(x0, x1, self.width)
         top, bottom = _span(y0, y1, self.height)
         if left < right and top < bottom:
-            self.parts[top:bottom, left:right] |= self._scaled(DISC, (left, right, x0, x1), (top, bottom, y0, y1))
+            region = self.parts[top:bottom, left:right]
+            ellipse = self._scaled(DISC, (left, right, x0, x1), (top, bottom, y0, y1))
+            ellipse &= region < self.ground_parts  # not on houses, whose parts don't come in pairs
+            region |= ellipse
 
     def cover(self, owners: np.ndarray, behind: np.ndarray) -> None:
         """Let `behind`, an earlier copy of the parts, show again wherever one of the owners is seen."""

@@ -13,8 +13,8 @@ Colour = tuple[float, float, float]
 class Chance:
     """The random stream of one scene: splitmix64 (Steele, Lea, Flood 2014), counted from a key of the seed and the index.
 
-    Integers modulo 2⁶⁴ all the way, so nothing depends on the version of a random generator. Its sixty nanoseconds a
-    number and no set-up also matter: to build a `RandomState` takes as long as to draw two houses.
+    Integers modulo 2⁶⁴ all the way, so that no version of a random generator matters; and no set-up, where building a
+    `RandomState` for every scene takes as long as drawing a house.
     """
 
     def __init__(self, seed: int, index: int):

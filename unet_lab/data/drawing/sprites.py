@@ -167,11 +167,13 @@ def person(pose: int) -> np.ndarray:
         _polygon(texture, SHOES, [(foot - 0.11, 0.94), (foot + 0.16, 0.94), (foot + 0.16, 1.0), (foot - 0.11, 1.0)])
         hand = 0.5 + direction * (0.33 + spread * 0.6)
         shoulder = 0.5 + direction * 0.24
-        _polygon(texture, TOP, [(shoulder - 0.09, 0.19), (shoulder + 0.09, 0.19), (hand + 0.08, 0.5), (hand - 0.08, 0.5)])
+        arm = [(shoulder - 0.09, 0.19), (shoulder + 0.09, 0.19), (hand + 0.08, 0.5), (hand - 0.08, 0.5)]
+        _polygon(texture, TOP, arm)
         _ellipse(texture, SKIN, hand, 0.52, 0.09, 0.03)
     hem = 0.74 if pose == 3 else 0.53
     flare = 0.36 if pose == 3 else 0.24
-    _polygon(texture, TOP, [(0.22, 0.19), (0.35, 0.165), (0.65, 0.165), (0.78, 0.19), (0.5 + flare, hem), (0.5 - flare, hem)])
+    trunk = [(0.22, 0.19), (0.35, 0.165), (0.65, 0.165), (0.78, 0.19), (0.5 + flare, hem), (0.5 - flare, hem)]
+    _polygon(texture, TOP, trunk)
     _polygon(texture, SKIN, [(0.43, 0.12), (0.57, 0.12), (0.57, 0.18), (0.43, 0.18)])
     _ellipse(texture, HAIR, 0.5, 0.072, 0.2, 0.072)
     _ellipse(texture, SKIN, 0.52, 0.09, 0.16, 0.062)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -42,7 +42,7 @@ NEVER = 1e9
 """Where a street crosses that doesn't."""
 
 SKY_BANDS, GROUND_BANDS = 20, 6
-GRASS_CODE, ROAD_CODE, LINE_CODE, KERB_CODE = 1, 3, 5, 7
+GRASS_CODE, ROAD_CODE, LINE_CODE, KERB_CODE = 0, 2, 4, 6
 """Codes on the ground in the light; each is followed by that of its shadow."""
 
 HORIZON_HAZE = 110.0
@@ -87,17 +87,15 @@ class Thing(NamedTuple):
     shadow: tuple[float, float, float, float]
 
 
-def background(chance: Chance, size: tuple[int, int], crossing: bool = False) -> View:
-    """A street without things: sky, ground and houses. `crossing` makes sure that another street crosses, close by."""
+def background(chance: Chance, size: tuple[int, int], crossing: tuple[float, float] | None = None) -> View:
+    """A street without things: sky, ground and houses. `crossing` says where another street crosses, else chance does."""
     weather = chance.one_of(WEATHERS)
     horizon, vanishing, camera = chance.between(0.36, 0.5), chance.between(0.3, 0.7), chance.between(2.4, 4.2)
     street = Street(size, horizon, vanishing, camera)
     middle, half = chance.between(-2.2, 2.2), chance.between(2.9, 4.6)
     nearest = street.nearest()
     starts, width = nearest * chance.between(1.1, 3.2), chance.between(5.5, 7.5)
-    crosses = chance.happens(0.4)
-    if crossing:
-        crosses, starts = True, nearest * 1.3
+    by_chance = (starts, starts + width) if chance.happens(0.4) else (NEVER, NEVER)
     view = View(
         street,
         weather,
@@ -105,9 +103,9 @@ def background(chance: Chance, size: tuple[int, int], crossing: bool = False) ->
         nearest=nearest,
         kerbs=(middle - half, middle + half),
         verges=(chance.between(2.2, 6.5), chance.between(2.2, 6.5)),
-        crossing=(starts, starts + width) if crosses else (NEVER, NEVER),
+        crossing=crossing or by_chance,
     )
-    _paint_ground(chance, view)  # the first, since the parity of its parts says what lies in shadow
+    _paint_ground(chance, view)  # the first, as `Street.shadow` wants
     _paint_sky(chance, view)
     _paint_skyline(chance, view)
     _paint_houses(chance, view)
@@ -147,7 +145,6 @@ def _paint_ground(chance: Chance, view: View) -> None:
     grass = chance.colour(LAWNS, 10)
     line, kerb = level * chance.between(1.35, 1.9), level * chance.between(1.15, 1.45)
     materials = ((grass, 24, GRASS), (road, 10, ROAD), ((line, line, line * 0.95), 10, ROAD), ((kerb,) * 3, 10, ROAD))
-    base = street.add((), ROAD)
     for band in range(GROUND_BANDS):
         haze = 0.3 / (band + 1) - 0.05
         for colour, grain, class_id in materials:
@@ -176,13 +173,14 @@ def _paint_ground(chance: Chance, view: View) -> None:
         kind[(z >= view.crossing[0]) & (z < view.crossing[1])] = 3
         return kind
 
-    street.ground(np.stack([plain, dashed, zebra, across]), texel, kinds, base, GROUND_BANDS)
+    street.ground(np.stack([plain, dashed, zebra, across]), texel, kinds, GROUND_BANDS)
 
 
 def _paint_skyline(chance: Chance, view: View) -> None:
     street = view.street
     for _ in range(chance.whole(0, 6)):
-        z, x, height, width = chance.between(90, 150), chance.between(-60, 60), chance.between(6, 26), chance.between(8, 26)
+        z, x = chance.between(90, 150), chance.between(-60, 60)
+        height, width = chance.between(6, 26), chance.between(8, 26)
         part = street.add([paint(chance.colour(WALLS, 10), 0.9, 6, chance.between(0.35, 0.55))], BUILDING) + 1
         left, top = street.project(x, height, z)
         street.box(part, left, top, street.project(x + width, 0, z)[0], street.horizon)
@@ -315,7 +313,7 @@ def _moving_cars(chance: Chance, view: View) -> Iterator[Thing]:
         z, x, mirrored = view.crossing[0] + chance.between(0.8, 1.6), chance.between(-9, 5), chance.happens(0.5)
         for _ in range(chance.whole(1, 3)):
             model = chance.whole(0, len(sprites.CAR_MODELS) - 1)
-            car = car_across(chance, view, x, z, model, mirrored)
+            car = car_across(view, car_paints(chance, view, z), x, z, model, mirrored, flat=False)
             if view.street.in_view(x, x + sprites.CAR_MODELS[model].length, z):
                 yield car
             x += sprites.CAR_MODELS[model].length + chance.between(0.0, 0.5)
@@ -326,7 +324,7 @@ def car_along(chance: Chance, view: View, x: float, z: float, rear: bool) -> Thi
     """A car in line with the street, its middle at x and its near end at z; None if it is outside the picture."""
     street = view.street
     model = chance.whole(0, len(sprites.CAR_MODELS) - 1)
-    car, paints = sprites.CAR_MODELS[model], _car_paints(chance, view, z)
+    car, paints = sprites.CAR_MODELS[model], car_paints(chance, view, z)
     x0, x1 = x - car.width / 2, x + car.width / 2
     if not street.in_view(x0, x1, z + car.length):
         return None
@@ -344,22 +342,25 @@ def car_along(chance: Chance, view: View, x: float, z: float, rear: bool) -> Thi
     return Thing(z, CAR, draw, shadow)
 
 
-def car_across(chance: Chance, view: View, x: float, z: float, model: int, mirrored: bool) -> Thing:
-    """A car seen from its side, from x on to the right, its near side at z."""
-    street = view.street
-    car, paints = sprites.CAR_MODELS[model], _car_paints(chance, view, z)
+def car_across(
+    view: View, paints: tuple[Paint, ...], x: float, z: float, model: int, mirrored: bool, flat: bool
+) -> Thing:
+    """A car seen from its side, from x on to the right, its near side at z; `flat`: only that side."""
+    street, car = view.street, sprites.CAR_MODELS[model]
 
     def draw(owner: int) -> None:
         base = street.add(paints, owner)
-        far = z + car.width
-        street.front(sprites.car_silhouette(model, mirrored), base, x, x + car.length, far, 0.0, car.height)
+        if not flat:
+            far = z + car.width
+            street.front(sprites.car_silhouette(model, mirrored), base, x, x + car.length, far, 0.0, car.height)
         street.front(sprites.car_side(model, mirrored), base, x, x + car.length, z, 0.0, car.height)
 
     return Thing(z, CAR, draw, (x + car.length / 2, z + car.width / 2, car.length * 0.54, car.width * 0.62))
 
 
-def _car_paints(chance: Chance, view: View, z: float) -> tuple[Paint, ...]:
-    colour, pane = chance.colour(CAR_COLOURS, 14), chance.between(36, 72)
+def car_paints(chance: Chance, view: View, z: float, colours: Sequence[Colour] = CAR_COLOURS) -> tuple[Paint, ...]:
+    """Paints for the codes of a car's textures; its body has one of the colours."""
+    colour, pane = chance.colour(colours, 14), chance.between(36, 72)
     haze, dark = min(z / HORIZON_HAZE, 0.7), float(view.weather.lit_windows > 0.3)
     return (
         paint(colour, 0.95, 5, haze),
