@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 from tqdm.auto import tqdm
 
 from unet_lab import IGNORE_INDEX
@@ -23,6 +25,9 @@ from unet_lab.metrics import ConfusionMatrix, SegmentationScores
 
 PIXELS_A_BATCH = 2**19
 """Evaluation takes as many images at once as make up about this many pixels."""
+
+NORMALISATION_IMAGES = 80
+"""How many training images batch normalisation measures its averages on, after a change of the image size."""
 
 WARM_UP = 0.1
 """Share of a run in which the learning rate climbs to its full height."""
@@ -169,7 +174,7 @@ def fit(
                     bar.set_description(f"epoch {run.epoch + 1}  loss {run.loss:.3f}  mIoU {run.history.best_miou:.3f}")
                     for callback in callbacks:
                         callback.after_step(run)
-                run.finish_epoch(val)
+                run.finish_epoch(train, val)
                 if checkpoint is not None and not math.isnan(run.history.val_miou[-1] if val else 0.0):
                     run.save(checkpoint, class_names=train.class_names)
                 for callback in callbacks:
@@ -249,14 +254,17 @@ class Run:
         self.epoch += 1
         self.progress = self._progress_at(0.0)
 
-    def finish_epoch(self, val: SegmentationDataset | None) -> None:
+    def finish_epoch(self, train: SegmentationDataset, val: SegmentationDataset | None) -> None:
         """Validate where it is due, remember the best weights, write the epoch into the history."""
         scores, val_loss = None, math.nan
         now = time.perf_counter()
         ended, took = self._validation
         last = self.progress >= 1 or self.stop
         # by the clock, an epoch can be shorter than its validation: then not each one is validated
-        if val is not None and (self.num_epochs or last or now - ended >= 9 * took):
+        due = self.num_epochs or last or now - ended >= 9 * took
+        if due and self.coarse_share and self.progress > self.coarse_share:
+            self._measure_normalisation(train)
+        if due and val is not None:
             scores, val_loss = _evaluate(self.model, val, self.device, self.dtype, self.loss_function)
             self._validation = (time.perf_counter(), time.perf_counter() - now)
             if math.isnan(self.history.best_miou) or scores.mean_iou > self.history.best_miou:
@@ -265,6 +273,16 @@ class Run:
         self.history.val_miou.append(scores.mean_iou if scores else math.nan)
         self.history.lr.append(self.optimizer.param_groups[0]["lr"])
         self.history.seconds.append(time.perf_counter() - self.start)
+
+    def _measure_normalisation(self, train: SegmentationDataset) -> None:
+        """Batch normalisation's averages, measured anew on images of full size.
+
+        They follow the training slowly, and after the change from half the size they are a mixture of both sizes: on
+        nuclei, 20 s of training, that alone cost 0.017 mIoU.
+        """
+        batches = training_batches(train, self.batch_size, self._transform(coarse=False))
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            update_bn(itertools.islice(batches, -(-NORMALISATION_IMAGES // self.batch_size)), self.model, self.device)
 
     def save(self, path: str | Path, class_names: Sequence[str]) -> None:
         """Write the last and the best state to `path`."""
@@ -380,7 +398,8 @@ def predict(model: nn.Module, images: Tensor | Sequence[Tensor], *, device: str 
 
 def classes_of(logits: Tensor) -> Tensor:
     """``(N, C, H, W)`` logits → ``(N, H, W)`` int64 class ids: argmax, or logit > 0 where there is a single one."""
-    return logits.argmax(dim=1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
+    # max gives the same indices as argmax and is several times faster over a strided dimension on the CPU
+    return logits.max(dim=1).indices if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
 
 
 def _evaluate(

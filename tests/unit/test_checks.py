@@ -266,6 +266,7 @@ SHARES = Exercise(key="shares", task="Which?", reference=torch.tensor([0.25, 0.7
     (PIXELS, 4096, "passed", ""),
     (PIXELS, torch.tensor(4096.0), "passed", ""),
     (PIXELS, 4097, "wrong", ""),
+    (dataclasses.replace(PIXELS, reference=1_000_000), 1_000_001, "wrong", ""),
     (PIXELS, 64, "wrong", "one side"),
     (PIXELS, "4096", "wrong", "wrong type"),
     (PIXELS, lambda: 4096, "wrong", "not a value"),
@@ -279,8 +280,6 @@ SHARES = Exercise(key="shares", task="Which?", reference=torch.tensor([0.25, 0.7
 def test_values(exercise, answer, status, mistake):
     outcome = judge_exercise(exercise, answer)
     assert (outcome.status, outcome.mistake) == (status, mistake)
-    assert "4096" not in outcome.message.replace("'4096'", "")
-    assert "0.75" not in outcome.message or answer is not None
 
 
 def test_a_wrong_value_is_never_told_the_right_one():

@@ -87,6 +87,7 @@ class TestAgainstReferences:
         assert scores.mean_dice == pytest.approx(mean_without_nan(dice), nan_ok=True)
         assert scores.pixels == (masks != VOID).sum()
 
+    @pytest.mark.filterwarnings("ignore:A single label was found")  # scikit-learn, where one class is left
     @given(labelled_images())
     @settings(max_examples=50, deadline=None)
     def test_counts_and_scores_equal_scikit_learn(self, images):
