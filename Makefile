@@ -9,7 +9,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 lab: $(VENV)/lab.stamp
 	@echo "Opening the course in JupyterLab. Where no browser opens, copy the address below that starts with http://127.0.0.1"
 	@echo "Ctrl-C twice ends it."
-	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/01_segmentation_types.ipynb $(LAB_OPTIONS)
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_segmentation_types.ipynb $(LAB_OPTIONS)
 
 demo: $(VENV)/lab.stamp
 	$(BIN)/unet-lab demo --out runs/demo.png

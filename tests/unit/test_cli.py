@@ -32,7 +32,19 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("out") / "model.pt"
-    arguments = ["train", "--data", str(folder), "--epochs", "12", "--base-channels", "4", "--size", "32", "--device", "cpu"]
+    arguments = [
+        "train",
+        "--data",
+        str(folder),
+        "--epochs",
+        "12",
+        "--base-channels",
+        "4",
+        "--size",
+        "32",
+        "--device",
+        "cpu",
+    ]
     assert main([*arguments, "--out", str(path)]) == 0
     return path
 

@@ -21,7 +21,9 @@ def parameters_by_formula(in_channels: int, num_classes: int, base: int) -> int:
     """Counted from the layers' definitions, without torch."""
 
     def double_conv(a: int, b: int) -> int:
-        return (9 * a * b + b) + 2 * b + (9 * b * b + b) + 2 * b  # convolutions with bias, normalisation's scale and shift
+        return (
+            (9 * a * b + b) + 2 * b + (9 * b * b + b) + 2 * b
+        )  # convolutions with bias, normalisation's scale and shift
 
     widths = [base * 2**level for level in range(5)]
     encoder = sum(double_conv(a, b) for a, b in zip([in_channels, *widths], widths, strict=False))
@@ -136,7 +138,11 @@ def test_every_skip_and_the_bottleneck_reach_the_output(small):
 @pytest.mark.parametrize(
     ("images", "kind", "words"),
     [
-        (torch.rand(4, 1, 96, 96), ValueError, r"expects images of shape \(N, 3, H, W\); got \(4, 1, 96, 96\).*in_channels=1"),
+        (
+            torch.rand(4, 1, 96, 96),
+            ValueError,
+            r"expects images of shape \(N, 3, H, W\); got \(4, 1, 96, 96\).*in_channels=1",
+        ),
         (torch.rand(2, 96, 96, 3), ValueError, r"permute\(0, 3, 1, 2\)"),
         (torch.rand(2, 5, 96, 96), ValueError, "in_channels=5"),
         (torch.rand(3, 96, 96), ValueError, r"images\[None\]"),

@@ -59,7 +59,11 @@ def test_the_core_imports_nothing_of_the_package(name):
 
 def test_arrows_point_down():
     upper = ("unet_lab.checks", "unet_lab.explore", "unet_lab.cli")
-    lower = [*(PROJECT / "unet_lab").glob("*.py"), *(PROJECT / "unet_lab/data").glob("*.py"), *(PROJECT / "unet_lab/plots").glob("*.py")]
+    lower = [
+        *(PROJECT / "unet_lab").glob("*.py"),
+        *(PROJECT / "unet_lab/data").glob("*.py"),
+        *(PROJECT / "unet_lab/plots").glob("*.py"),
+    ]
     for path in lower:
         assert not [name for name in imports_of(path) if name.startswith(upper)], path
 
@@ -89,7 +93,16 @@ def test_notebook_has_short_cells_and_the_anatomy(path):
     assert max(lines) <= 30
     assert sorted(lines)[len(lines) // 2] <= 8
     text = "\n".join(cell.source for cell in notebook.cells)
-    for piece in ("NBVAL_CHECK_OUTPUT", "**Predict", "Your turn", "Break it", "check(", "predict(", "summary()", "<summary>Hint 3"):
+    for piece in (
+        "NBVAL_CHECK_OUTPUT",
+        "**Predict",
+        "Your turn",
+        "Break it",
+        "check(",
+        "predict(",
+        "summary()",
+        "<summary>Hint 3",
+    ):
         assert piece in text, f"{path.name} has no {piece!r}"
 
 
@@ -102,7 +115,9 @@ def test_a_notebook_with_faults_is_told_so(tmp_path):
         nbformat.v4.new_code_cell(tool.SET_UP, metadata={"tags": ["set-up"]}),
         nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", name="stderr", text="a warning")]),
         nbformat.v4.new_code_cell("2", outputs=[nbformat.v4.new_output("stream", text="saved to /home/me/x.png")]),
-        nbformat.v4.new_code_cell("3", outputs=[nbformat.v4.new_output("error", ename="KeyError", evalue="", traceback=[])]),
+        nbformat.v4.new_code_cell(
+            "3", outputs=[nbformat.v4.new_output("error", ename="KeyError", evalue="", traceback=[])]
+        ),
     ]
     notebook.metadata["unet_lab"] = {"executed": tool.code_hash(notebook)}
     found = "\n".join(tool.problems(notebook, path))

@@ -49,7 +49,9 @@ def test_fit_learns(trained):
     model, history = trained
     assert evaluate(model, VAL, device="cpu").mean_iou > 0.9
     assert history.train_loss[-1] < history.train_loss[0] / 2
-    assert history.epochs == 8 == len(history.val_miou) == len(history.val_loss) == len(history.lr) == len(history.seconds)
+    assert (
+        history.epochs == 8 == len(history.val_miou) == len(history.val_loss) == len(history.lr) == len(history.seconds)
+    )
     assert history.images == 8 * 12
     assert history.stopped == "finished"
 
@@ -124,7 +126,9 @@ def test_resuming_with_other_settings_is_refused_by_name(tmp_path):
 
 def test_ctrl_c_keeps_the_best_weights(trained):
     model = network()
-    history = fit(model, TRAIN, VAL, num_epochs=8, lr=1e-2, callbacks=[StopAfter(steps=20, error=KeyboardInterrupt)], **QUIET)
+    history = fit(
+        model, TRAIN, VAL, num_epochs=8, lr=1e-2, callbacks=[StopAfter(steps=20, error=KeyboardInterrupt)], **QUIET
+    )
     assert history.stopped == "interrupted"
     assert evaluate(model, VAL, device="cpu").mean_iou == pytest.approx(history.best_miou, abs=1e-6)
 

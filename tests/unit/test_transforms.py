@@ -85,7 +85,9 @@ def test_resizing_a_mask_makes_no_new_ids():
 def test_an_epoch_shows_each_image_once():
     dataset = dataset_of(10)
     dataset.images[:, 0, 0, 0] = torch.arange(10, dtype=torch.uint8)
-    seen = [int(image[0, 0, 0] * 255 + 0.5) for images, _ in training_batches(dataset, 4, v2.Identity()) for image in images]
+    seen = [
+        int(image[0, 0, 0] * 255 + 0.5) for images, _ in training_batches(dataset, 4, v2.Identity()) for image in images
+    ]
     assert sorted(seen) == list(range(10))
 
 
