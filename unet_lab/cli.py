@@ -218,7 +218,7 @@ def _demo(options: argparse.Namespace) -> int:
         images, masks, predict(model, images), class_names=splits.class_names, colours=splits.test.colours
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.out, dpi=100)
+    options.out.write_bytes(figure.to_png())
     print(f"\nTruth beside prediction: {options.out}")
     return 0
 

@@ -145,7 +145,7 @@ def fit(
     """
     if (num_epochs is None) == (seconds is None):
         raise ValueError(f"fit expects num_epochs or seconds, one of the two; got {num_epochs} and {seconds}.")
-    if not (num_epochs or seconds) > 0:
+    if not (seconds if num_epochs is None else num_epochs) > 0:
         raise ValueError(f"fit expects a budget above 0; got num_epochs={num_epochs}, seconds={seconds}.")
     if len(train) == 0:
         raise ValueError("fit expects at least one training image; got an empty data set.")
@@ -402,6 +402,7 @@ def classes_of(logits: Tensor) -> Tensor:
     return logits.max(dim=1).indices if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
 
 
+@torch.no_grad()
 def _evaluate(
     model: nn.Module,
     dataset: SegmentationDataset,

@@ -37,7 +37,7 @@ def trained(folder, tmp_path_factory):
         "--data",
         str(folder),
         "--epochs",
-        "12",
+        "30",
         "--base-channels",
         "4",
         "--size",
@@ -56,9 +56,8 @@ def run(capsys, *arguments: str):
 
 
 def test_train_prints_one_json_object_with_all_keys(capsys, folder):
-    code, out, _ = run(
-        capsys, "train", "--data", str(folder), "--seconds", "1", "--base-channels", "4", "--size", "32", "--device", "cpu", "--json"
-    )  # fmt: skip
+    options = ["--seconds", "1", "--base-channels", "4", "--size", "32", "--device", "cpu", "--json"]
+    code, out, _ = run(capsys, "train", "--data", str(folder), *options)
     report = json.loads(out)
     assert code == 0
     assert out.count("\n") == 1

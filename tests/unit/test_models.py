@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+from itertools import pairwise
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def parameters_by_formula(in_channels: int, num_classes: int, base: int) -> int:
 
     widths = [base * 2**level for level in range(5)]
     encoder = sum(double_conv(a, b) for a, b in zip([in_channels, *widths], widths, strict=False))
-    decoder = sum(4 * b * a + a + double_conv(2 * a, a) for a, b in zip(widths, widths[1:], strict=False))
+    decoder = sum(4 * b * a + a + double_conv(2 * a, a) for a, b in pairwise(widths))
     return encoder + decoder + base * num_classes + num_classes
 
 
