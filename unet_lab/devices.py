@@ -1,12 +1,8 @@
-"""Where to compute and in which precision: chosen by looking and measuring, not by guessing."""
+"""Where to compute and in which precision: chosen by asking the machine, not by guessing."""
 
 from __future__ import annotations
 
-import time
-from functools import lru_cache
-
 import torch
-import torch.nn.functional as F
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -35,7 +31,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def choose_precision(precision: str = "auto", device: torch.device | str = "cpu") -> torch.dtype:
-    """The dtype of the convolutions: bfloat16 where it is faster here, else float32.
+    """The dtype of the convolutions: bfloat16 where the processor or GPU has it in hardware, else float32.
 
     Weights, losses and sums stay in float32 either way.
 
@@ -47,29 +43,16 @@ def choose_precision(precision: str = "auto", device: torch.device | str = "cpu"
     if precision != "auto":
         return getattr(torch, precision)
     kind = torch.device(device).type
-    faster = {"cpu": bfloat16_speedup_on_cpu() > 1.1, "cuda": kind == "cuda" and torch.cuda.is_bf16_supported()}
+    faster = {"cpu": bfloat16_in_hardware(), "cuda": kind == "cuda" and torch.cuda.is_bf16_supported()}
     return torch.bfloat16 if faster.get(kind, False) else torch.float32
 
 
-@lru_cache(maxsize=1)
-def bfloat16_speedup_on_cpu() -> float:
-    """How many times faster a bfloat16 convolution, forward and backward, runs here than the float32 one.
+def bfloat16_in_hardware() -> bool:
+    """Whether this processor has instructions for bfloat16; without them torch emulates it, many times slower.
 
-    Processors without bfloat16 instructions emulate them and give a figure well below 1. Measured once a process, in
-    some tens of milliseconds.
+    A timing would have to tell a fast format from a busy machine; the processor's own list does not.
     """
-    generator = torch.Generator().manual_seed(0)  # the caller's random state is not touched
-    images = torch.rand(1, 32, 32, 32, generator=generator)
-    weight = torch.rand(32, 32, 3, 3, generator=generator)
-
-    def best_seconds(dtype: torch.dtype) -> float:
-        x = images.to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
-        w = weight.to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
-        times = []
-        for _ in range(4):  # the first one sets up the kernels
-            start = time.perf_counter()
-            F.conv2d(x, w, padding=1).sum().backward()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    return best_seconds(torch.float32) / best_seconds(torch.bfloat16)
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+    return torch.cpu._is_avx512_bf16_supported()  # torch before 2.10 has no public way to ask

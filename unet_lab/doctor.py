@@ -55,7 +55,7 @@ def _package(requirement: Requirement) -> Finding:
 def _device() -> list[Finding]:
     import torch
 
-    from unet_lab.devices import bfloat16_speedup_on_cpu, choose_device
+    from unet_lab.devices import bfloat16_in_hardware, choose_device
 
     device = choose_device("auto")
     if device.type == "cuda":
@@ -65,9 +65,7 @@ def _device() -> list[Finding]:
         )
     else:
         found = "Apple GPU (MPS)" if device.type == "mps" else f"CPU, {torch.get_num_threads()} threads"
-        speedup = bfloat16_speedup_on_cpu()
-        used = "used" if speedup > 1.1 else "not used, float32 is faster here"
-        half = Finding("bfloat16", f"{speedup:.2f} × the speed of float32 on this CPU: {used}")
+        half = Finding("bfloat16", "used" if bfloat16_in_hardware() else "not in this processor; float32 is used")
     return [Finding("device", found), half]
 
 

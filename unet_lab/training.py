@@ -130,7 +130,7 @@ def fit(
         coarse_share: share of the run, at its start, that trains on images of half the size: four times as many a
             second, to learn the outlines of the task before the details.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
-        precision: ``"auto"`` takes bfloat16 where it is faster here, else float32.
+        precision: ``"auto"`` takes bfloat16 where the hardware has it, else float32.
         seed: of the order, the crops and the augmentation. The initial weights are the caller's.
         checkpoint: file that holds the last and the best state, written after each validation.
         resume: a checkpoint to go on from; with `num_epochs` the numbers are those of an uninterrupted run.
