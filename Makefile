@@ -15,11 +15,11 @@ demo: $(VENV)/lab.stamp
 	$(BIN)/unet-lab demo --out runs/demo.png
 
 test: $(VENV)/test.stamp lint
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=120 --durations=0 -p no:cacheprovider $(NOTEBOOKS)
 
 test-fast: $(VENV)/test.stamp lint
-	$(BIN)/python -m pytest tests -m "not slow and not real_data"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 -m "not slow and not real_data"
 
 notebooks: $(VENV)/test.stamp
 	$(BIN)/python -m tools.notebooks $(NOTEBOOKS)

@@ -211,7 +211,7 @@ def _demo(options: argparse.Namespace) -> int:
     model = UNet(splits.in_channels, splits.num_classes, base_channels=16)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{splits.train}\nTraining a U-Net of {parameters:,} parameters for {options.seconds:g} s, from scratch.")
-    fit(model, splits.train, splits.val, seconds=options.seconds)
+    fit(model, splits.train, splits.val, seconds=options.seconds, batch_size=8, lr=6e-3, coarse_share=COARSE_SHARE)
     print(f"\nOn {len(splits.test)} scenes it has never seen:\n{evaluate(model, splits.test)}")
     images, masks = splits.test.images[:4], splits.test.masks[:4]
     figure = show_samples(

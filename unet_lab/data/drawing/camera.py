@@ -72,12 +72,17 @@ class Street:
         self.paints = array("d")
         self.owners = bytearray()
 
-    def add(self, paints: Sequence[Paint], owner: int) -> int:
-        """Take in the paints of the codes 1, 2, … of a texture; gives the base to which the codes are added."""
+    def add(self, paints: Sequence[Paint], owners: int | Sequence[int]) -> int:
+        """Take in the paints of the codes 1, 2, … of a texture; gives the base to which the codes are added.
+
+        Args:
+            paints: one a code.
+            owners: to whom the parts belong, one for all or one each.
+        """
         base = len(self.owners) - 1
         for numbers in paints:
             self.paints.extend(numbers)
-        self.owners += bytes([owner]) * len(paints)
+        self.owners.extend([owners] * len(paints) if isinstance(owners, int) else owners)
         return base
 
     def project(self, x: float, h: float, z: float) -> tuple[float, float]:
@@ -244,7 +249,9 @@ class Street:
 
     def cover(self, owners: np.ndarray, behind: np.ndarray) -> None:
         """Let `behind`, an earlier copy of the parts, show again wherever one of the owners is seen."""
-        covered = np.isin(np.frombuffer(self.owners, np.uint8), owners)
+        covered = np.zeros(256, bool)
+        covered[owners] = True
+        covered = covered.take(np.frombuffer(self.owners, np.uint8).astype(np.intp))
         np.copyto(self.parts, behind, where=covered.take(self.parts.astype(np.intp)))
 
     def owner_map(self) -> np.ndarray:

@@ -145,10 +145,10 @@ def _paint_ground(chance: Chance, view: View) -> None:
     grass = chance.colour(LAWNS, 10)
     line, kerb = level * chance.between(1.35, 1.9), level * chance.between(1.15, 1.45)
     materials = ((grass, 24, GRASS), (road, 10, ROAD), ((line, line, line * 0.95), 10, ROAD), ((kerb,) * 3, 10, ROAD))
-    for band in range(GROUND_BANDS):
-        haze = 0.3 / (band + 1) - 0.05
-        for colour, grain, class_id in materials:
-            street.add([paint(colour, shade, grain, haze) for shade in (1.0, view.weather.shadow)], class_id)
+    shades = (1.0, view.weather.shadow)
+    bands = [0.3 / (band + 1) - 0.05 for band in range(GROUND_BANDS)]
+    paints = [paint(colour, shade, grain, haze) for haze in bands for colour, grain, _ in materials for shade in shades]
+    street.add(paints, [class_id for _, _, class_id in materials for _ in shades] * GROUND_BANDS)
     texel = 0.05
     metres = (np.arange(1600) - 800) * texel
     left, right = view.kerbs
