@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(command=_evaluate)
 
     demo = commands.add_parser("demo", help="train on drawn street scenes and save a picture of the result")
-    demo.add_argument("--seconds", type=_positive(float), default=25.0, help="time for training (default: 25)")
+    demo.add_argument("--seconds", type=_positive(float), default=35.0, help="time for training (default: 35)")
     demo.add_argument("--out", type=Path, default=Path("demo.png"), metavar="PNG", help="(default: demo.png)")
     demo.set_defaults(command=_demo)
 
