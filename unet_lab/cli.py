@@ -133,6 +133,7 @@ def _train(options: argparse.Namespace) -> int:
         num_epochs=options.epochs,
         seconds=seconds,
         size=crop,
+        batch_size=_batch_size(splits.train),
         coarse_share=COARSE_SHARE if min(crop) >= 2 * SMALLEST_USEFUL_CROP else 0.0,
         device=options.device,
         seed=options.seed,
@@ -150,6 +151,11 @@ def _train(options: argparse.Namespace) -> int:
         "stopped": history.stopped,
     }
     return _print(report, scores, options.json)
+
+
+def _batch_size(dataset) -> int:
+    """At least some sixteen steps an epoch: a small data set in large batches takes too few steps to learn anything."""
+    return min(16, max(4, len(dataset) // 16))
 
 
 def _crop(dataset, short_side: int) -> tuple[int, int]:

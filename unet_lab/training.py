@@ -29,6 +29,9 @@ PIXELS_A_BATCH = 2**19
 NORMALISATION_IMAGES = 80
 """How many training images batch normalisation measures its averages on, after a change of the image size."""
 
+FIRST_VALIDATION = 30.0
+"""Seconds that a run by the clock trains before it is first validated: a short one only at its end."""
+
 WARM_UP = 0.1
 """Share of a run in which the learning rate climbs to its full height."""
 
@@ -171,7 +174,8 @@ def fit(
             while run.progress < 1 and not run.stop:
                 for _ in run.train_epoch(train):
                     bar.n = 100 * run.progress
-                    bar.set_description(f"epoch {run.epoch + 1}  loss {run.loss:.3f}  mIoU {run.history.best_miou:.3f}")
+                    best = "" if math.isnan(run.history.best_miou) else f"  best mIoU {run.history.best_miou:.3f}"
+                    bar.set_description(f"epoch {run.epoch + 1}  loss {run.loss:.3f}{best}")
                     for callback in callbacks:
                         callback.after_step(run)
                 run.finish_epoch(train, val)
@@ -261,7 +265,7 @@ class Run:
         ended, took = self._validation
         last = self.progress >= 1 or self.stop
         # by the clock, an epoch can be shorter than its validation: then not each one is validated
-        due = self.num_epochs or last or now - ended >= 9 * took
+        due = self.num_epochs or last or now - max(ended, self.start + FIRST_VALIDATION) >= 9 * took
         if due and self.coarse_share and self.progress > self.coarse_share:
             self._measure_normalisation(train)
         if due and val is not None:
