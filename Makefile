@@ -16,7 +16,7 @@ demo: $(VENV)/lab.stamp
 
 test: $(VENV)/test.stamp lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2
-	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=120 --durations=0 -p no:cacheprovider $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=120 --durations=0 -p no:cacheprovider $(NOTEBOOKS)
 
 test-fast: $(VENV)/test.stamp lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 -m "not slow and not real_data"
