@@ -11,7 +11,10 @@ from pathlib import Path
 from unet_lab import __version__
 
 COARSE_SHARE = 0.6
-"""Share of a training run on images of half the size: measured best for runs of some seconds to some minutes."""
+"""Share of a training run on images of half the size.
+
+On nuclei, 20 s, one seed, it reached mIoU 0.927 where full size alone reached 0.902.
+"""
 
 SMALLEST_USEFUL_CROP = 32
 """Pixels: half-size crops below this show too little around each pixel."""
