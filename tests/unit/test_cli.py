@@ -120,6 +120,7 @@ def test_wrong_arguments_exit_with_2(capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_demo_trains_and_writes_its_picture(capsys, tmp_path):
     picture = tmp_path / "new folder" / "demo.png"
     code, out, _ = run(capsys, "demo", "--seconds", "1", "--out", str(picture))

@@ -161,6 +161,22 @@ def test_default_colours_are_the_palette_then_differ_up_to_22_classes():
     assert colours.max() <= 1
 
 
+def test_sky_is_blue_and_road_black_wherever_they_stand_and_no_colour_is_used_twice():
+    sky, road = to_rgb("#56B4E9"), to_rgb("#000000")
+    for names in (
+        ("sky", "building", "road", "grass", "tree", "car", "person"),
+        ("road", "sky", "other"),
+        ("a", "b", "c", "d", "e", "f", "g", "h", "road", "sky"),
+        ("background", "nucleus"),
+    ):
+        colours = plots.default_colours(len(names), names)
+        assert len(np.unique(colours.round(4), axis=0)) == len(names)
+        for name, expected in (("sky", sky), ("road", road)):
+            if name in names:
+                assert np.allclose(colours[names.index(name)], expected)
+    assert np.allclose(colours, plots.default_colours(2))  # names without a natural colour change nothing
+
+
 # --- overlay ---------------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +358,7 @@ def test_show_samples_puts_each_picture_in_its_place():
     masks = [np.full((24, 32), i) for i in range(3)]
     figure = plots.show_samples(images, masks, masks[::-1], class_names=NAMES, titles=["a", "b", "c"], alpha=1)
     panels = [pixels_of(ax)[0, 0] for ax in figure.axes]
-    palette = plots.default_colours(3)
+    palette = plots.default_colours(3, NAMES)
     assert np.allclose(panels[:3], [[0.2] * 3, [0.8] * 3, [0.5] * 3], atol=0.01)
     assert np.allclose(panels[3:6], palette)
     assert np.allclose(panels[6:], palette[::-1])

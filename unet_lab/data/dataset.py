@@ -94,7 +94,7 @@ class SegmentationDataset(Dataset):
         if self._colours is None:
             from unet_lab.plots import default_colours  # matplotlib only where a picture is wanted
 
-            return default_colours(self.num_classes)
+            return default_colours(self.num_classes, self.class_names)
         return self._colours
 
     def subset(self, indices: Sequence[int], split: str | None = None) -> SegmentationDataset:

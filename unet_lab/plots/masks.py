@@ -122,7 +122,7 @@ def plot_mask(
         TypeError: a mask that doesn't hold whole numbers.
     """
     labels = as_mask(mask, len(class_names))
-    table = checked_colours(colours, len(class_names))
+    table = checked_colours(colours, len(class_names), class_names)
     ax = own_axes(ax)
     draw_mask(ax, image, labels, table, 1.0 if image is None else alpha, title)
     present, void = appearing([labels])
@@ -243,7 +243,7 @@ def plot_panoptic(
             "A semantic mask? Use plot_mask."
         )
     classes = as_mask(labels // LABEL_DIVISOR, len(class_names), "panoptic // 1000")
-    table = checked_colours(colours, len(class_names))
+    table = checked_colours(colours, len(class_names), class_names)
     paint = blend_classes(None, classes, table)
     counts = dict.fromkeys(range(len(class_names)), 0)
     for panoptic_id in np.unique(labels[(labels % LABEL_DIVISOR > 0) & (classes != IGNORE_INDEX)]):
@@ -309,7 +309,7 @@ def show_samples(
             raise ValueError(f"show_samples expects one of {name} a mask; got {len(items)} for {count} masks.")
     if count == 0:
         raise ValueError("show_samples expects at least one image; got none. Is the data set or the selection empty?")
-    table = checked_colours(colours, len(class_names))
+    table = checked_colours(colours, len(class_names), class_names)
     pictures = [as_rgb(image, f"images[{i}]") for i, image in enumerate(images)]
     kinds = {"image": None, "truth": masks} | ({} if preds is None else {"prediction": preds})
     maps = {
