@@ -9,9 +9,11 @@ from torch import nn
 
 from unet_lab.checkpoints import load_checkpoint, save_checkpoint
 from unet_lab.data.dataset import SegmentationDataset
+from unet_lab.data.transforms import resize
 from unet_lab.metrics import ConfusionMatrix
 from unet_lab.models import UNet
 from unet_lab.training import Callback, classes_of, evaluate, fit, predict
+from unet_lab.training.defaults import default_size, default_stages
 
 
 def squares(count: int, seed: int = 0, size: int = 32) -> SegmentationDataset:
@@ -33,6 +35,7 @@ def network(seed: int = 0, **options) -> UNet:
 
 TRAIN, VAL = squares(12), squares(6, seed=1)
 EPOCHS = 25
+HALF_THEN_FULL = ((0.5, 0.5), (1, 0.5))
 QUIET = {"device": "cpu", "precision": "float32", "progress": False, "batch_size": 4}
 
 
@@ -104,7 +107,7 @@ class StopAfter(Callback):
 
 @pytest.mark.parametrize("how", [None, KeyboardInterrupt])
 def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(tmp_path, how):
-    options = {"num_epochs": 4, "coarse_share": 0.5, "size": 32, **QUIET}
+    options = {"num_epochs": 4, "stages": HALF_THEN_FULL, "size": 32, **QUIET}
     whole, cut, resumed = network(), network(), network(seed=9)
     expected = fit(whole, TRAIN, VAL, **options)
     first = fit(cut, TRAIN, VAL, checkpoint=tmp_path / "run.pt", callbacks=[StopAfter(epochs=2, error=how)], **options)
@@ -191,7 +194,7 @@ def test_first_steps_run_at_half_the_size():
             return super().forward(images)
 
     torch.manual_seed(0)
-    fit(Seen(base_channels=4), TRAIN, num_epochs=4, coarse_share=0.5, size=32, **QUIET)
+    fit(Seen(base_channels=4), TRAIN, num_epochs=4, stages=HALF_THEN_FULL, size=32, **QUIET)
     assert sizes == [(16, 16)] * 6 + [(32, 32)] * 6
 
 
@@ -200,6 +203,8 @@ def test_first_steps_run_at_half_the_size():
     [
         ({}, "num_epochs or seconds"), ({"num_epochs": 1, "seconds": 1}, "one of the two"),
         ({"num_epochs": 0}, "above 0"), ({"num_epochs": 1, "device": "gpu"}, "device"),
+        ({"num_epochs": 1, "stages": [(0.5, 1)]}, "end at 1"),
+        ({"num_epochs": 1, "stages": [(0.5, 0.6), (1, 0.6)]}, "sum to 1"),
         ({"num_epochs": 1, "precision": "fp16"}, "precision expects one of auto, float32, bfloat16"),
     ],
 )  # fmt: skip
@@ -299,6 +304,18 @@ def test_damaged_and_foreign_files_are_told_apart(tmp_path):
         load_checkpoint(tmp_path / "own.pt").build()
 
 
+def test_a_run_by_the_clock_chooses_its_sizes_by_the_images():
+    images, masks = torch.zeros(1, 3, 48, 64).byte(), torch.zeros(1, 48, 64).byte()
+    small = SegmentationDataset(images, masks, ("a", "b"), name="small")
+    large = resize(small, 8)
+    assert [scale for scale, _ in default_stages(small, None)] == [1]
+    assert [scale for scale, _ in default_stages(small, 64)] == [0.5, 1]
+    assert [scale for scale, _ in default_stages(large, None)] == [0.25, 0.5, 1]
+    assert default_size(small) is None
+    assert default_size(resize(small, 12)) == (128, 176)  # too large to be trained on whole
+    assert all(sum(share for _, share in default_stages(data, None)) == 1 for data in (small, large))
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_learns_as_the_cpu_does():
@@ -310,7 +327,7 @@ def test_cuda_learns_as_the_cpu_does():
 def test_averages_of_normalisation_are_measured_on_full_size_images():
     """After the change from half the size, the running means match those of the whole training set at full size."""
     model = network()
-    fit(model, TRAIN, VAL, num_epochs=4, coarse_share=0.5, augment=False, **QUIET)
+    fit(model, TRAIN, VAL, num_epochs=4, stages=HALF_THEN_FULL, augment=False, **QUIET)
     with torch.no_grad():
         first = model.enc1.net[0](TRAIN.images.float() / 255)
     assert torch.allclose(model.enc1.net[1].running_mean, first.mean(dim=(0, 2, 3)), atol=1e-4)
