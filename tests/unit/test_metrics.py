@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from unet_lab import metrics
 from unet_lab.metrics import (
     ConfusionMatrix,
+    confusion,
     dice_per_class,
     iou_per_class,
     mean_iou,
     mean_iou_per_image,
+    panoptic,
     pixel_accuracy,
 )
 
@@ -69,9 +70,9 @@ def mean_without_nan(values):
 
 
 def test_doctests():
-    result = doctest.testmod(metrics)
-    assert result.attempted >= 14
-    assert result.failed == 0
+    results = [doctest.testmod(module) for module in (confusion, panoptic)]
+    assert sum(result.attempted for result in results) >= 14
+    assert all(result.failed == 0 for result in results)
 
 
 class TestAgainstReferences:
