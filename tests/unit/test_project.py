@@ -70,10 +70,8 @@ def test_arrows_point_down():
 
 def test_the_repository_address_stands_in_one_place():
     listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split()
-    holders = [
-        name for name in listed
-        if not name.endswith((".ipynb", ".png")) and (PROJECT / name).exists() and tool.REPOSITORY in (PROJECT / name).read_text(errors="ignore")
-    ]  # fmt: skip
+    texts = [PROJECT / name for name in listed if not name.endswith((".ipynb", ".png"))]
+    holders = [path.name for path in texts if path.exists() and tool.REPOSITORY in path.read_text(errors="ignore")]
     assert holders == ["pyproject.toml"]
 
 
