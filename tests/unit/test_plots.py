@@ -353,6 +353,14 @@ def test_show_samples_has_one_panel_for_each_picture(count, rows, columns):
     assert legend_texts(figure) == ["sky", "road", "car", "void"]
 
 
+def test_show_image_takes_either_order_of_the_axes_and_draws_no_ticks():
+    image = np.random.RandomState(0).rand(3, 24, 32)
+    for given in (image, image.transpose(1, 2, 0), torch.from_numpy(image)):
+        ax = plots.show_image(None, given, title="a street").axes[0]
+        assert np.allclose(pixels_of(ax), image.transpose(1, 2, 0), atol=1e-6)
+        assert (ax.get_title(), len(ax.get_xticks())) == ("a street", 0)
+
+
 def test_show_samples_puts_each_picture_in_its_place():
     images = [np.full((3, 24, 32), level) for level in (0.2, 0.8, 0.5)]
     masks = [np.full((24, 32), i) for i in range(3)]

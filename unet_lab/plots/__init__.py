@@ -27,7 +27,7 @@ from unet_lab.plots.charts import class_bars, confusion_matrix, learning_curves
 from unet_lab.plots.colours import OKABE_ITO, default_colours
 from unet_lab.plots.diagram import unet_diagram
 from unet_lab.plots.figure import LessonFigure, panels
-from unet_lab.plots.masks import overlay, plot_instances, plot_mask, plot_panoptic, show_samples
+from unet_lab.plots.masks import overlay, plot_instances, plot_mask, plot_panoptic, show_image, show_samples
 from unet_lab.plots.pixels import error_map, gradient_map
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "plot_instances",
     "plot_mask",
     "plot_panoptic",
+    "show_image",
     "show_samples",
     "unet_diagram",
 ]

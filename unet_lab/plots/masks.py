@@ -92,6 +92,20 @@ def blend_classes(image, labels: np.ndarray, colours=None, alpha: float = 0.5) -
 
 
 @in_style
+def show_image(ax: Axes | None, image, title: str | None = None) -> Figure:
+    """An image without ticks, ``(H, W)``, ``(C, H, W)`` or ``(H, W, C)``, floats in [0, 1] or bytes.
+
+    Args:
+        ax: where to draw, one of `panels`; None makes a figure.
+        image: 1 or 3 channels.
+        title: of the panel.
+    """
+    ax = own_axes(ax)
+    show_pixels(ax, as_rgb(image), title)
+    return ax.figure
+
+
+@in_style
 def plot_mask(
     ax: Axes | None,
     mask,
