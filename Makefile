@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+SOLUTIONS := $(sort $(wildcard solutions/*.ipynb))
 
 .PHONY: lab demo test test-fast notebooks lint clean
 
@@ -22,7 +23,8 @@ test-fast: $(VENV)/test.stamp lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 -m "not slow and not real_data"
 
 notebooks: $(VENV)/test.stamp
-	$(BIN)/python -m tools.notebooks $(NOTEBOOKS)
+	$(BIN)/python -m tools.notebooks $(NOTEBOOKS) $(SOLUTIONS)
+	$(BIN)/unet-lab release
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """Keep the notebooks uniform: stamp the set-up cell and the badge, execute what changed, normalise what is stored.
 
+For the lessons and the exercise's solution. The exercise itself is built from that by `unet-lab release`.
+
 python -m tools.notebooks notebooks/*.ipynb            # execute those whose code changed
 python -m tools.notebooks --force notebooks/*.ipynb    # execute all
 python -m tools.notebooks --check notebooks/*.ipynb    # change nothing, exit 1 where something is not as it should be
@@ -16,6 +18,8 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+
+from unet_lab.grading.notebook import normalise
 
 try:
     import tomllib
@@ -81,37 +85,6 @@ def execute(notebook: nbformat.NotebookNode, path: Path) -> float:
     ).execute()  # fmt: skip
     notebook.metadata["unet_lab"] = {"executed": code_hash(notebook)}
     return time.perf_counter() - start
-
-
-def normalise(notebook: nbformat.NotebookNode) -> None:
-    """Leave nothing that depends on the machine or the front end: no widget state, kernel versions, cell timings."""
-    ours = notebook.metadata.get("unet_lab", {})
-    notebook.metadata = nbformat.from_dict({
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-        "unet_lab": ours,
-    })  # fmt: skip
-    for cell in notebook.cells:
-        for key in ("execution", "collapsed", "trusted", "scrolled"):
-            cell.metadata.pop(key, None)
-        for output in cell.get("outputs", []):
-            # a live widget's id means nothing outside the kernel that made it; its still picture and text stay
-            data = output.get("data", {})
-            data.pop("application/vnd.jupyter.widget-view+json", None)
-    _join_streams(notebook)
-
-
-def _join_streams(notebook: nbformat.NotebookNode) -> None:
-    """Consecutive pieces of the same stream become one: how a kernel cuts them differs from run to run."""
-    for cell in notebook.cells:
-        joined: list = []
-        for output in cell.get("outputs", []):
-            if joined and output.output_type == "stream" and joined[-1].get("name") == output.get("name"):
-                joined[-1].text += output.text
-            else:
-                joined.append(output)
-        if cell.cell_type == "code":
-            cell.outputs = joined
 
 
 def problems(notebook: nbformat.NotebookNode, path: Path) -> list[str]:

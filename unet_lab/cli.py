@@ -1,23 +1,16 @@
-"""The command ``unet-lab``: train, evaluate, demo, doctor."""
+"""The command ``unet-lab``: train, evaluate, demo, validate, release, doctor."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from unet_lab import __version__
-
-COARSE_SHARE = 0.6
-"""Share of a training run on images of half the size.
-
-On nuclei, 20 s, one seed, it reached mIoU 0.927 where full size alone reached 0.902.
-"""
-
-SMALLEST_USEFUL_CROP = 32
-"""Pixels: half-size crops below this show too little around each pixel."""
+from unet_lab.validate import CELL_SECONDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
         "--base-channels", type=_positive(int), default=16, help="width of the first level (default: 16)"
     )
     train.add_argument(
-        "--size", type=_size, default=128, help="short side of the random crops in pixels, at least 16 (default: 128)"
+        "--size",
+        type=_size,
+        help="train on random crops with this short side in pixels, at least 16 (default: by the data)",
     )
     train.add_argument("--seed", type=_seed, default=0, help="of the weights, the order and the crops (default: 0)")
     train.add_argument("--out", type=Path, metavar="FILE", help="write the trained model here")
@@ -64,6 +59,18 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seconds", type=_positive(float), default=35.0, help="time for training (default: 35)")
     demo.add_argument("--out", type=Path, default=Path("demo.png"), metavar="PNG", help="(default: demo.png)")
     demo.set_defaults(command=_demo)
+
+    validate = commands.add_parser("validate", help="run an exercise from top to bottom before you hand it in")
+    validate.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    validate.add_argument(
+        "--cell-seconds", type=_positive(float), default=CELL_SECONDS, help="limit for each cell (default: %(default)g)"
+    )
+    validate.add_argument("--json", action="store_true", help="print one JSON object on standard output, nothing else")
+    validate.set_defaults(command=_validate)
+
+    release = commands.add_parser("release", help="for instructors: build the exercise and the folder to hand out")
+    release.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="write all that a learner gets here")
+    release.set_defaults(command=_release)
 
     doctor = commands.add_parser("doctor", help="look at this machine: versions, device, precision, disk, cache")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
@@ -123,21 +130,19 @@ def _train(options: argparse.Namespace) -> int:
 
     from unet_lab.models import UNet
     from unet_lab.training import evaluate, fit
+    from unet_lab.training.defaults import crop_size
 
     splits = _load(options)
     torch.manual_seed(options.seed)
     model = UNet(splits.in_channels, splits.num_classes, options.base_channels)
     seconds = None if options.epochs else options.seconds or 60.0
-    crop = _crop(splits.train, options.size)
     history = fit(
         model,
         splits.train,
         splits.val,
         num_epochs=options.epochs,
         seconds=seconds,
-        size=crop,
-        batch_size=_batch_size(splits.train),
-        coarse_share=COARSE_SHARE if min(crop) >= 2 * SMALLEST_USEFUL_CROP else 0.0,
+        size=crop_size(splits.train, options.size) if options.size else None,
         device=options.device,
         seed=options.seed,
         checkpoint=options.out,
@@ -154,18 +159,6 @@ def _train(options: argparse.Namespace) -> int:
         "stopped": history.stopped,
     }
     return _print(report, scores, options.json)
-
-
-def _batch_size(dataset) -> int:
-    """At least some sixteen steps an epoch: a small data set in large batches takes too few steps to learn anything."""
-    return min(16, max(4, len(dataset) // 16))
-
-
-def _crop(dataset, short_side: int) -> tuple[int, int]:
-    """Crops with the proportions of the first image, in multiples of 16 pixels, no larger than that image."""
-    height, width = dataset.masks[0].shape
-    scale = min(1.0, short_side / min(height, width))
-    return tuple(max(16, round(side * scale / 16) * 16) for side in (height, width))
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -220,7 +213,7 @@ def _demo(options: argparse.Namespace) -> int:
     model = UNet(splits.in_channels, splits.num_classes, base_channels=16)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{splits.train}\nTraining a U-Net of {parameters:,} parameters for {options.seconds:g} s, from scratch.")
-    fit(model, splits.train, splits.val, seconds=options.seconds, batch_size=8, lr=6e-3, coarse_share=COARSE_SHARE)
+    fit(model, splits.train, splits.val, seconds=options.seconds, lr=6e-3)
     print(f"\nOn {len(splits.test)} scenes it has never seen:\n{evaluate(model, splits.test)}")
     images, masks = splits.test.images[:4], splits.test.masks[:4]
     figure = show_samples(
@@ -229,6 +222,47 @@ def _demo(options: argparse.Namespace) -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_bytes(figure.to_png())
     print(f"\nTruth beside prediction: {options.out}")
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    """0 where the notebook runs from top to bottom with all its cells, 1 where not."""
+    try:
+        from unet_lab.validate.run import validate
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f"validate needs {error.name}. Install it: pip install 'unet-lab[lab]'.") from None
+
+    def show(cell: int, cells: int) -> None:
+        print(f"\rcell {cell} of {cells} ", end="", file=sys.stderr, flush=True)
+
+    in_terminal = sys.stderr.isatty()
+    try:
+        report = validate(options.notebook, cell_seconds=options.cell_seconds, progress=show if in_terminal else None)
+    except KeyboardInterrupt:
+        print("unet-lab: stopped; nothing was changed.", file=sys.stderr)
+        return 130
+    finally:
+        if in_terminal:
+            print("\r\033[K", end="", file=sys.stderr)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a learner's line may hold signs that a Windows console has not
+    width = min(shutil.get_terminal_size().columns, 120)
+    print(json.dumps(report.as_dict()) if options.json else report.as_text(width))
+    return 0 if report.ready else 1
+
+
+def _release(options: argparse.Namespace) -> int:
+    try:
+        from unet_lab.grading.release import release
+    except ModuleNotFoundError as error:
+        if error.name == "unet_lab.grading.release":
+            raise RuntimeError("release is the instructor's; it is not part of what is handed out.") from None
+        raise RuntimeError(f"release needs {error.name}. Install it: pip install 'unet-lab[grade]'.") from None
+
+    done = release(Path.cwd(), options.folder)
+    print(f"{done.exercise.relative_to(Path.cwd())}: {'built' if done.changed else 'unchanged'}")
+    if done.folder is not None:
+        print(f"{options.folder}: {done.files} files to hand out")
     return 0
 
 

@@ -31,7 +31,7 @@ def unfinished(value: Any) -> bool:
 
 def to_data(value: Any) -> Any:
     """Tensors, arrays and numbers become NumPy arrays, tuples and lists become tuples; anything else stays as it is."""
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_complex():
         value = value.detach().cpu()
         return (value.float() if value.dtype in (torch.float16, torch.bfloat16) else value).numpy().copy()
     if isinstance(value, (bool, int, float, np.number, np.bool_)):
@@ -62,7 +62,7 @@ def difference(got: Any, expected: Any, tolerance: float, where: str = "") -> Di
         parts = [(name, got[name], expected[name]) for name in expected]
     elif isinstance(expected, tuple) and isinstance(got, tuple) and len(got) == len(expected):
         parts = [(f"item {i}", got[i], expected[i]) for i in range(len(expected))]
-    elif isinstance(expected, np.ndarray) and isinstance(got, np.ndarray):
+    elif is_numbers(expected) and is_numbers(got):
         return _array_difference(got, expected, tolerance, where)
     elif type(expected) is type(got) and not isinstance(expected, (tuple, dict, np.ndarray)):
         return None if got == expected else Difference("wrong value", f"{got}", f"{expected}", where)
@@ -73,6 +73,11 @@ def difference(got: Any, expected: Any, tolerance: float, where: str = "") -> Di
         if found is not None:
             return found
     return None
+
+
+def is_numbers(data: Any) -> bool:
+    """Whether it is an array of booleans, whole or real numbers, as `to_data` gives it."""
+    return isinstance(data, np.ndarray) and data.dtype.kind in "biuf"
 
 
 def _array_difference(got: np.ndarray, expected: np.ndarray, tolerance: float, where: str) -> Difference | None:
@@ -93,16 +98,32 @@ def _array_difference(got: np.ndarray, expected: np.ndarray, tolerance: float, w
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two inputs are bit for bit equal: arguments before and after a call."""
-    return difference(to_data(a), to_data(b), 0.0) is None
+    """Whether two inputs are bit for bit equal: arguments before and after a call. Of other objects, the type alone."""
+    a, b = to_data(a), to_data(b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+    if is_numbers(a):
+        return difference(a, b, 0.0) is None
+    return a == b if isinstance(a, str) else True
 
 
 def type_in_words(data: Any) -> str:
-    if isinstance(data, np.ndarray):
+    if is_numbers(data):
         return "a number" if data.ndim == 0 else f"one array of shape {data.shape}"
+    if isinstance(data, torch.Tensor):
+        return "a complex tensor" if data.is_complex() else "a sparse tensor"
+    if isinstance(data, np.ndarray):
+        return f"an array of dtype {data.dtype}"
     if isinstance(data, tuple):
         return f"{len(data)} items"
-    return f"a {type(data).__name__}"
+    if isinstance(data, type):
+        return f"the class {data.__name__}"
+    name = type(data).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _shape_in_words(array: np.ndarray) -> str:

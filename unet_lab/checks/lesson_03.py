@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from unet_lab.checks.exercise import Exercise, Mistake
-
-VOID = 255
-
+from unet_lab.checks.loss_terms import DICE_MISTAKES, VOID, dice_with, logits_and_masks, pixel_losses, with_void
 
 # dice-loss
 
@@ -19,33 +17,6 @@ def dice_loss(logits, masks):
     from unet_lab.losses import dice_loss as package_dice_loss
 
     return package_dice_loss(logits, masks)
-
-
-def _truth(logits, masks):
-    return F.one_hot(masks, logits.shape[1]).permute(0, 3, 1, 2).to(logits.dtype)
-
-
-def _dice(probs, truth, *, axes=(0, 2, 3), power=2, smooth=0.0):
-    """The Dice coefficient by sums over `axes`; probs and truth (N, C, H, W)."""
-    intersection = (probs * truth).sum(axes)
-    return (2 * intersection + smooth) / ((probs**power).sum(axes) + (truth**power).sum(axes) + smooth)
-
-
-def _loss_of(probs, masks, **changes):
-    return 1 - _dice(probs, _truth(probs, masks), **changes).mean()
-
-
-def _half_dice(logits, masks):
-    return 1 - _dice(logits.softmax(1), _truth(logits, masks)).mean() / 2
-
-
-def _soft_iou(logits, masks):
-    dice = _dice(logits.softmax(1), _truth(logits, masks))
-    return 1 - (dice / (2 - dice)).mean()
-
-
-def _hard_dice(logits, masks):
-    return _loss_of(F.one_hot(logits.argmax(1), logits.shape[1]).permute(0, 3, 1, 2).to(logits.dtype), masks)
 
 
 def _dice_in_a_loop(logits, masks):
@@ -57,19 +28,8 @@ def _dice_in_a_loop(logits, masks):
     return torch.stack(losses).mean()
 
 
-def _logits_and_masks(rng, n, num_classes, h, w):
-    """Every class occurs; classes are unequally frequent, and logits lean towards the truth, more in some images."""
-    frequency = rng.dirichlet(torch.arange(1, num_classes + 1).numpy() * 2.0)
-    masks = rng.choice(num_classes, size=n * h * w, p=frequency)
-    masks[rng.permutation(n * h * w)[:num_classes]] = range(num_classes)
-    masks = torch.from_numpy(masks).reshape(n, h, w)
-    logits = torch.from_numpy(rng.normal(size=(n, num_classes, h, w))).float()
-    lean = torch.linspace(0.3, 2.5, n).view(-1, 1, 1, 1)
-    return logits + lean * _truth(logits, masks), masks
-
-
 def _loss_probes(rng):
-    return [_logits_and_masks(rng, *shape) for shape in ((1, 2, 1, 4), (2, 2, 6, 8), (3, 3, 8, 6), (2, 5, 12, 10))]
+    return [logits_and_masks(rng, *shape) for shape in ((1, 2, 1, 4), (2, 2, 6, 8), (3, 3, 8, 6), (2, 5, 12, 10))]
 
 
 DICE_LOSS = Exercise(
@@ -79,120 +39,12 @@ DICE_LOSS = Exercise(
     reference=dice_loss,
     probes=_loss_probes,
     differentiable=True,
-    mistakes=(
-        Mistake(
-            "plain denominators",
-            lambda x, m: _loss_of(x.softmax(1), m, power=1),
-            "Your denominator is Σ p + Σ g; in this course it is Σ p² + Σ g²: square the probabilities before you "
-            "sum them.",
-        ),
-        Mistake(
-            "coefficient, not loss",
-            lambda x, m: 1 - _loss_of(x.softmax(1), m),
-            "This is the Dice coefficient, which grows with a better prediction; the loss is 1 − Dice.",
-        ),
-        Mistake(
-            "minus Dice",
-            lambda x, m: _loss_of(x.softmax(1), m) - 1,
-            "−Dice trains as well as 1 − Dice, but the loss of a perfect prediction should be 0: add the 1.",
-        ),
-        Mistake(
-            "factor 2 missing",
-            _half_dice,
-            "The numerator is 2 Σ p g; without the 2 a perfect prediction would still cost 0.5.",
-        ),
-        Mistake(
-            "IoU",
-            _soft_iou,
-            "Your denominator takes the intersection away, as IoU does; Dice divides 2 Σ p g by Σ p² + Σ g².",
-        ),
-        Mistake(
-            "no softmax",
-            lambda x, m: _loss_of(x, m),
-            "p has to be a probability: apply softmax to the logits over dim=1 first.",
-        ),
-        Mistake(
-            "softmax twice",
-            lambda x, m: _loss_of(x.softmax(1).softmax(1), m),
-            "Softmax is applied twice, which flattens the probabilities; once is right.",
-        ),
-        Mistake(
-            "sigmoid in place of softmax",
-            lambda x, m: _loss_of(x.sigmoid(), m),
-            "A pixel belongs to exactly one class, so its probabilities come from softmax over the classes, not "
-            "from sigmoid.",
-        ),
-        Mistake(
-            "softmax along the width",
-            lambda x, m: _loss_of(x.softmax(-1), m),
-            "This softmax runs over the last axis, the columns; the classes are on axis 1: dim=1.",
-        ),
-        Mistake(
-            "softmax along the batch",
-            lambda x, m: _loss_of(x.softmax(0), m),
-            "This softmax runs over the images; the classes are on axis 1: dim=1.",
-        ),
-        Mistake(
-            "log-softmax",
-            lambda x, m: _loss_of(x.log_softmax(1), m),
-            "log_softmax gives log p; Dice needs p itself, softmax.",
-        ),
-        Mistake(
-            "one sum over all classes",
-            lambda x, m: _loss_of(x.softmax(1), m, axes=(0, 1, 2, 3)),
-            "The classes are summed together, so large classes drown small ones; take one Dice a class and then "
-            "the mean.",
-        ),
-        Mistake(
-            "mean per image",
-            lambda x, m: _loss_of(x.softmax(1), m, axes=(2, 3)),
-            "You take one Dice an image; here the sums of a class run over all images of the batch, axes 0, 2 and 3.",
-        ),
-        Mistake(
-            "one Dice an image over all classes",
-            lambda x, m: _loss_of(x.softmax(1), m, axes=(1, 2, 3)),
-            "The sums should run over images, rows and columns (axes 0, 2, 3) and leave the classes apart; yours "
-            "leave the images.",
-        ),
-        Mistake(
-            "argmax", _hard_dice, "argmax makes hard decisions, through which no gradient flows; use the probabilities."
-        ),
-        Mistake(
-            "background left out",
-            lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m))[1:].mean(),
-            "Class 0 is missing from your mean; here the background is a class like the others.",
-        ),
-        Mistake(
-            "background alone",
-            lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m))[0],
-            "This is the loss of class 0; take the mean over all classes.",
-        ),
-        Mistake(
-            "sum over classes",
-            lambda x, m: (1 - _dice(x.softmax(1), _truth(x, m))).sum(),
-            "You add the losses of the classes; take their mean, so that the loss stays between 0 and 1.",
-        ),
-        Mistake(
-            "1 minus a sum",
-            lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m)).sum(),
-            "You add the Dice of the classes before you subtract; take their mean.",
-        ),
-        Mistake(
-            "smoothing of 1",
-            lambda x, m: _loss_of(x.softmax(1), m, smooth=1.0),
-            "A smoothing term of 1 moves the loss of small objects; leave it out, or make it tiny (1e-7).",
-        ),
-        Mistake(
-            "one loss a class",
-            lambda x, m: 1 - _dice(x.softmax(1), _truth(x, m)),
-            "This is one loss for each class; the mean over the classes is still to be taken.",
-        ),
-    ),
+    mistakes=DICE_MISTAKES,
     variants=(
         _dice_in_a_loop,
-        lambda x, m: _loss_of(x.softmax(1), m),
-        lambda x, m: _loss_of(x.softmax(1), m, smooth=1e-6),
-        lambda x, m: _loss_of(x.double().softmax(1), m),
+        dice_with(),
+        dice_with(smooth=1e-6),
+        lambda x, m: dice_with()(x.double(), m),
     ),
     hints=(
         "Two tensors of the same shape (N, C, H, W) are needed: the probabilities p, and the one-hot truth g.",
@@ -286,11 +138,6 @@ def masked_cross_entropy(logits, masks):
     return cross_entropy(logits, masks)
 
 
-def _pixel_losses(logits, masks):
-    """(N, H, W), 0 at void."""
-    return F.cross_entropy(logits, masks, ignore_index=VOID, reduction="none")
-
-
 def _by_hand(logits, masks):
     counted = masks != VOID
     log_probs = logits.log_softmax(1).gather(1, masks.where(counted, 0)[:, None])[:, 0]
@@ -303,17 +150,15 @@ def _void_multiplied_out_first(logits, masks):
 
 
 def _mean_per_image(logits, masks):
-    losses, counted = _pixel_losses(logits, masks), masks != VOID
+    losses, counted = pixel_losses(logits, masks), masks != VOID
     return (losses.sum((1, 2)) / counted.sum((1, 2))).mean()
 
 
 def _masked_probes(rng):
-    probes = [_logits_and_masks(rng, 1, 2, 1, 4)]  # one without void, where every other mistake shows
+    probes = [logits_and_masks(rng, 1, 2, 1, 4)]  # one without void, where every other mistake shows
     for shape, share in (((1, 2, 2, 4), 0.2), ((3, 3, 8, 6), 0.15), ((2, 5, 12, 10), 0.3)):
-        logits, masks = _logits_and_masks(rng, *shape)
-        void = torch.from_numpy(rng.random(masks.shape)) < share * torch.linspace(0.3, 1.7, len(masks)).view(-1, 1, 1)
-        void[0, 0, 0], void[:, 0, 1] = True, False
-        probes.append((logits, masks.where(~void, VOID)))
+        logits, masks = logits_and_masks(rng, *shape)
+        probes.append((logits, with_void(rng, masks, share)))
     return probes
 
 
@@ -326,7 +171,7 @@ MASKED_CROSS_ENTROPY = Exercise(
     mistakes=(
         Mistake(
             "mean over void too",
-            lambda x, m: _pixel_losses(x, m).mean(),
+            lambda x, m: pixel_losses(x, m).mean(),
             "The sum is right, but you divide by all pixels; void pixels must not count in the mean either.",
         ),
         Mistake(
@@ -352,7 +197,7 @@ MASKED_CROSS_ENTROPY = Exercise(
         ),
         Mistake(
             "sum",
-            lambda x, m: _pixel_losses(x, m).sum(),
+            lambda x, m: pixel_losses(x, m).sum(),
             "This is the sum; divide by the number of pixels that are not void.",
         ),
         Mistake(
@@ -363,7 +208,7 @@ MASKED_CROSS_ENTROPY = Exercise(
         ),
         Mistake(
             "sum by images",
-            lambda x, m: _pixel_losses(x, m).sum() / len(x),
+            lambda x, m: pixel_losses(x, m).sum() / len(x),
             "You divide by the number of images; divide by the number of pixels that are not void.",
         ),
         Mistake(
@@ -393,14 +238,14 @@ MASKED_CROSS_ENTROPY = Exercise(
         ),
         Mistake(
             "losses not averaged",
-            _pixel_losses,
+            pixel_losses,
             "This is one loss for each pixel; take their mean over the pixels that count.",
         ),
     ),
     variants=(
         _by_hand,
         lambda x, m: F.cross_entropy(x, m, ignore_index=VOID),
-        lambda x, m: _pixel_losses(x, m)[m != VOID].mean(),
+        lambda x, m: pixel_losses(x, m)[m != VOID].mean(),
         lambda x, m: F.cross_entropy(x.movedim(1, -1)[m != VOID], m[m != VOID]),
     ),
     hints=(

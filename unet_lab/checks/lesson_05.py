@@ -7,10 +7,21 @@ import torch
 
 from unet_lab.checks.compare import unfinished
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.scores import dice, iou, mean_over_present, parts, pixel_counts, precision, recall
-
-VOID = 255
-
+from unet_lab.checks.scores import (
+    MEAN_MISTAKES,
+    VOID,
+    count_probes,
+    dice,
+    errors_alone,
+    intersection_twice,
+    iou,
+    mean_over_present,
+    parts,
+    pixel_counts,
+    precision,
+    random_predictions,
+    recall,
+)
 
 # iou-from-counts
 
@@ -19,16 +30,6 @@ def iou_from_counts(counts):
     from unet_lab.metrics import iou_per_class
 
     return iou_per_class(counts)
-
-
-def _intersection_twice(counts):
-    true_positives, truth, predicted = parts(counts)
-    return true_positives / (truth + predicted)
-
-
-def _errors_alone(counts):
-    true_positives, truth, predicted = parts(counts)
-    return true_positives / (truth + predicted - 2 * true_positives)
 
 
 def _nan_where_not_in_truth(counts):
@@ -40,25 +41,11 @@ def _one_against_rest_accuracy(counts):
     return 1 - (truth + predicted - 2 * true_positives) / counts.sum()
 
 
-def _counts(rng, num_classes, largest=40):
-    counts = torch.from_numpy(rng.integers(1, largest, (num_classes, num_classes)))
-    return counts + torch.diag(torch.from_numpy(rng.integers(largest, 3 * largest, num_classes)))
-
-
-def _count_probes(rng):
-    small, full = _counts(rng, 2, largest=9), _counts(rng, 3)
-    absent, not_in_truth, never_predicted = (_counts(rng, n) for n in (4, 4, 5))
-    absent[2], absent[:, 2] = 0, 0
-    not_in_truth[1] = 0
-    never_predicted[:, 3] = 0
-    return [(counts,) for counts in (small, full, absent, not_in_truth, never_predicted)]
-
-
 IOU_FROM_COUNTS = Exercise(
     key="iou-from-counts",
     task="IoU of each class, a float tensor (C,), from counts (C, C) int64, rows = truth; NaN for a class in neither.",
     reference=iou_from_counts,
-    probes=_count_probes,
+    probes=count_probes,
     mistakes=(
         Mistake(
             "Dice",
@@ -78,12 +65,12 @@ IOU_FROM_COUNTS = Exercise(
         ),
         Mistake(
             "intersection counted twice",
-            _intersection_twice,
+            intersection_twice,
             "Row sum + column sum holds the diagonal twice; the union takes it away once.",
         ),
         Mistake(
             "intersection left out of the union",
-            _errors_alone,
+            errors_alone,
             "You take the diagonal away twice, so only the errors are left; the union is row + column − diagonal.",
         ),
         Mistake(
@@ -153,15 +140,6 @@ def _score(of_counts):
     return lambda preds, masks, num_classes: float(of_counts(pixel_counts(preds, masks, num_classes)))
 
 
-def _micro(counts):
-    true_positives, truth, predicted = parts(counts)
-    return true_positives.sum() / (truth + predicted - true_positives).sum()
-
-
-def _frequency_weighted(counts):
-    return (iou(counts).nan_to_num(0.0) * counts.sum(1)).sum() / counts.sum()
-
-
 def _with_void(preds, masks, num_classes):
     """IoU by comparing whole masks, without leaving void out."""
     pairs = [(preds == c, masks == c) for c in range(num_classes)]
@@ -190,22 +168,14 @@ def _in_a_loop(preds, masks, num_classes):
     return sum(ious) / len(ious)
 
 
-def _predictions(rng, shape, truth_classes, predicted_classes, void, right=0.6):
-    masks = rng.choice(truth_classes, shape)
-    quality = np.linspace(right - 0.3, right + 0.3, shape[0]).reshape(-1, 1, 1)  # images of unequal difficulty
-    preds = np.where(rng.random(shape) < quality, masks, rng.choice(predicted_classes, shape))
-    masks[rng.random(shape) < void] = VOID
-    return torch.from_numpy(preds), torch.from_numpy(masks)
-
-
 def _mean_probes(rng):
     """The last two have a class in neither, and one that is predicted but not in the truth."""
     frequent = [0] * 6 + [1, 1, 2]
     return [
-        (*_predictions(rng, (1, 2, 4), [0, 1], [0, 1], void=0), 2),
-        (*_predictions(rng, (2, 8, 8), frequent, [0, 1, 2], void=0.2), 3),
-        (*_predictions(rng, (3, 8, 8), frequent, [0, 1, 2], void=0.1), 4),
-        (*_predictions(rng, (3, 8, 8), [0, 0, 0, 1], [0, 1, 3], void=0.2), 5),
+        (*random_predictions(rng, (1, 2, 4), [0, 1], [0, 1], void=0), 2),
+        (*random_predictions(rng, (2, 8, 8), frequent, [0, 1, 2], void=0.2), 3),
+        (*random_predictions(rng, (3, 8, 8), frequent, [0, 1, 2], void=0.1), 4),
+        (*random_predictions(rng, (3, 8, 8), [0, 0, 0, 1], [0, 1, 3], void=0.2), 5),
     ]
 
 
@@ -230,26 +200,6 @@ MEAN_IOU = Exercise(
             "Void is counted as one more class, with an IoU of 0; it is no class: leave it out.",
         ),
         Mistake(
-            "background left out",
-            _score(lambda c: iou(c)[1:].nanmean()),
-            "Class 0 is missing from your mean; here the background is a class like the others.",
-        ),
-        Mistake(
-            "absent as 0",
-            _score(lambda c: iou(c).nan_to_num(0.0).mean()),
-            "A class in neither truth nor prediction pulls the mean down as a 0; leave it out of the mean.",
-        ),
-        Mistake(
-            "absent as 1",
-            _score(lambda c: iou(c).nan_to_num(1.0).mean()),
-            "A class in neither truth nor prediction lifts the mean as a 1; leave it out of the mean.",
-        ),
-        Mistake(
-            "absent makes it NaN",
-            _score(lambda c: iou(c).mean()),
-            "One class without pixels makes the whole mean NaN; leave NaN out: .nanmean().",
-        ),
-        Mistake(
             "only classes of the truth",
             _score(lambda c: iou(c)[c.sum(1) > 0].mean()),
             "A class that is predicted but not in the truth has an IoU of 0, and belongs in the mean.",
@@ -259,28 +209,7 @@ MEAN_IOU = Exercise(
             _per_image,
             "This is the mean of each image's mIoU; sum the counts of all images, then take the IoU once.",
         ),
-        Mistake(
-            "pixel accuracy",
-            _score(lambda c: c.diagonal().sum() / c.sum()),
-            "This is the share of right pixels, which large classes rule; take one IoU for each class and then "
-            "their mean.",
-        ),
-        Mistake(
-            "one IoU over all classes",
-            _score(_micro),
-            "The classes' pixels are added up before the division, so large classes rule; take one IoU for each "
-            "class, then the mean.",
-        ),
-        Mistake(
-            "weighted by frequency",
-            _score(_frequency_weighted),
-            "The IoUs are weighted by the number of pixels; in mIoU each present class counts the same.",
-        ),
-        Mistake(
-            "Dice",
-            _score(lambda c: dice(c).nanmean()),
-            "This is the mean Dice, 2 TP / (2 TP + FP + FN); IoU is TP / (TP + FP + FN).",
-        ),
+        *(Mistake(wrong.name, _score(wrong.answer), wrong.sentence) for wrong in MEAN_MISTAKES),
         Mistake(
             "recall",
             _score(lambda c: recall(c).nanmean()),

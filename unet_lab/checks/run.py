@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from unet_lab.checks.compare import same, to_data, unfinished
-from unet_lab.checks.exercise import Exercise
+from unet_lab.checks.exercise import Exercise, on_wrong_device
 
 
 @dataclass
@@ -27,6 +27,8 @@ class Record:
     gradient: np.ndarray | None = None
     changed: tuple[int, ...] = ()
     unfinished: bool = False
+    half: bool = False
+    """whether a tensor of it is in half precision"""
 
 
 class Stopped(BaseException):
@@ -97,6 +99,11 @@ def _run_one(exercise: Exercise, function: Callable, probe: tuple) -> Record:
     _seed_globals()
     try:
         value = exercise.measure(function, *arguments)
+        tensors = list(_tensors_in(value))
+        if exercise.kind != "value":
+            for tensor in tensors:
+                if tensor.device.type != "cpu":
+                    raise on_wrong_device(tensor.device)
         data = to_data(value)
         gradient = _gradient(value, leaf) if exercise.differentiable else None
     except Stopped:
@@ -104,7 +111,16 @@ def _run_one(exercise: Exercise, function: Callable, probe: tuple) -> Record:
     except BaseException as error:  # SystemExit too: nothing of the learner's may end the notebook
         return Record(error=error, unfinished=_is_stub_error(error))
     changed = tuple(i for i, argument in enumerate(arguments) if not same(argument, probe[i]))
-    return Record(data=data, gradient=gradient, changed=changed, unfinished=unfinished(value))
+    half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
+    return Record(data=data, gradient=gradient, changed=changed, unfinished=unfinished(value), half=half)
+
+
+def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_in(item)
 
 
 def _seed_globals() -> None:
