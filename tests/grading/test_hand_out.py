@@ -18,7 +18,7 @@ def test_the_hand_out_has_what_learners_need_and_nothing_of_the_instructor(proje
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert done.files == len(files) - 1  # the manifest
     assert {"README.md", "LICENSE", "Makefile", "environment.yml", "pyproject.toml", EXERCISE.as_posix()} <= files
-    assert {"unet_lab/cli.py", "unet_lab/checks/lesson_01.py", "unet_lab/validate/plugin.py"} <= files
+    assert {"unet_lab/cli.py", "unet_lab/checks/lessons/lesson_01.py", "unet_lab/validate/plugin.py"} <= files
     assert {name for name in files if name.startswith("notebooks/")} == {
         f"notebooks/{path.name}" for path in (PROJECT / "notebooks").glob("*.ipynb")
     }

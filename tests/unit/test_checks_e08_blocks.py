@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from unet_lab.checks import judge
-from unet_lab.checks.e08_blocks import DOUBLE_CONV
+from unet_lab.checks.e08.blocks import DOUBLE_CONV
 from unet_lab.models import DoubleConv
 
 KEY = "e08-double-conv"

@@ -13,8 +13,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
 from unet_lab.checks import judge_exercise
-from unet_lab.checks.e08_loops import EXERCISES
-from unet_lab.checks.loops import cross_entropy, passing_model, validation_probes
+from unet_lab.checks.e08.loops import EXERCISES
+from unet_lab.checks.parts.loops import cross_entropy, passing_model, validation_probes
 from unet_lab.metrics import ConfusionMatrix
 
 BATCHES, TRAIN_ONE_EPOCH, VALIDATE = EXERCISES

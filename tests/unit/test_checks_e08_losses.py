@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from unet_lab import losses
 from unet_lab.checks import judge
-from unet_lab.checks.e08_losses import EXERCISES
-from unet_lab.checks.loss_terms import VOID, dice_with
+from unet_lab.checks.e08.losses import EXERCISES
+from unet_lab.checks.parts.loss_terms import VOID, dice_with
 
 BY_KEY = {exercise.key: exercise for exercise in EXERCISES}
 SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))]

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from unet_lab.checks import judge_exercise
-from unet_lab.checks.e08_metrics import EXERCISES
-from unet_lab.checks.loops import passing_model, validation_probes
+from unet_lab.checks.e08.metrics import EXERCISES
+from unet_lab.checks.parts.loops import passing_model, validation_probes
 
 CONFUSION_MATRIX, MEAN_IOU, EVALUATE = EXERCISES
 MANY_SEEDS = range(20)

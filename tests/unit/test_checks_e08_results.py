@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from unet_lab.checks import exercises, judge_exercise
-from unet_lab.checks.e08_results import EXERCISES, WORDS
+from unet_lab.checks.e08.results import EXERCISES, WORDS
 from unet_lab.data.scenes import CLASS_NAMES
 from unet_lab.e08 import FULL_AT, PIXELS, POINTS, ZERO_AT, Budget, Learner, learner
 from unet_lab.e08.broken_runs import CHOICES, LETTERS, looks_like, mistakes_of

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from unet_lab.checks import judge
-from unet_lab.checks.e08_unet import UNET
-from unet_lab.checks.unet_wiring import Wiring
-from unet_lab.checks.wrong_unets import Parts
+from unet_lab.checks.e08.unet import UNET
+from unet_lab.checks.parts.unet_wiring import Wiring
+from unet_lab.checks.parts.wrong_unets import Parts
 from unet_lab.models import DoubleConv, UNet
 
 KEY = "e08-unet"

@@ -11,13 +11,13 @@ from unet_lab.checks.exercise import Exercise
 @cache
 def exercises() -> dict[str, Exercise]:
     """Every registered exercise, in the order of the lessons and of E08's tasks."""
-    from unet_lab.checks import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05
-    from unet_lab.checks import e08_blocks, e08_loops, e08_losses, e08_metrics, e08_results, e08_unet  # isort: skip
+    from unet_lab.checks.e08 import blocks, loops, losses, metrics, results, unet
+    from unet_lab.checks.lessons import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05
 
     lessons = (lesson_01, lesson_02, lesson_03, lesson_04, lesson_05)
-    e08 = (e08_blocks, e08_unet, e08_losses, e08_loops, e08_metrics, e08_results)
+    tasks = (blocks, unet, losses, loops, metrics, results)
     found: dict[str, Exercise] = {}
-    for exercise in (exercise for part in (*lessons, *e08) for exercise in part.EXERCISES):
+    for exercise in (exercise for part in (*lessons, *tasks) for exercise in part.EXERCISES):
         if exercise.key in found:
             raise ValueError(f"two exercises have the key {exercise.key!r}; a key names one task")
         found[exercise.key] = exercise

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from unet_lab.checks.e08_confusion import CONFUSION_MATRIX
+from unet_lab.checks.e08.confusion import CONFUSION_MATRIX
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.loops import after_validation, validation_probes
-from unet_lab.checks.scores import (
+from unet_lab.checks.parts.loops import after_validation, validation_probes
+from unet_lab.checks.parts.scores import (
     MEAN_MISTAKES,
     VOID,
     count_probes,
@@ -21,7 +21,7 @@ from unet_lab.checks.scores import (
     precision,
     recall,
 )
-from unet_lab.checks.wrong_loops import MIOU_MISTAKES, WRONG_DECISIONS, most_probable, scored_with
+from unet_lab.checks.parts.wrong_loops import MIOU_MISTAKES, WRONG_DECISIONS, most_probable, scored_with
 
 # e08-mean-iou
 

@@ -7,9 +7,9 @@ import math
 import torch
 import torch.nn.functional as F
 
-from unet_lab.checks import network_graph as graph
 from unet_lab.checks.exercise import Exercise
-from unet_lab.checks.wrong_blocks import MISTAKES, VARIANTS
+from unet_lab.checks.parts import network_graph as graph
+from unet_lab.checks.parts.wrong_blocks import MISTAKES, VARIANTS
 from unet_lab.models import DoubleConv
 
 SIZE = (6, 10)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from unet_lab.checks.compare import unfinished
-from unet_lab.checks.e08_batches import BATCHES
-from unet_lab.checks.e08_validate import VALIDATE
+from unet_lab.checks.e08.batches import BATCHES
+from unet_lab.checks.e08.validate import VALIDATE
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.loops import (
+from unet_lab.checks.parts.loops import (
     WatchedNetwork,
     WatchedSGD,
     counted_pixels,
@@ -20,8 +20,8 @@ from unet_lab.checks.loops import (
     in_batches,
     tiny_model,
 )
-from unet_lab.checks.scores import VOID
-from unet_lab.checks.wrong_loops import STEP_MISTAKES, train_step
+from unet_lab.checks.parts.scores import VOID
+from unet_lab.checks.parts.wrong_loops import STEP_MISTAKES, train_step
 
 
 def train_one_epoch(model, batches, optimizer, loss_function):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unet_lab.checks.wrong_unets import Parts
+from unet_lab.checks.parts.wrong_unets import Parts
 from unet_lab.models import DoubleConv, UNet
 
 

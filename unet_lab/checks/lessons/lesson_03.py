@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.loss_terms import DICE_MISTAKES, VOID, dice_with, logits_and_masks, pixel_losses, with_void
+from unet_lab.checks.parts.loss_terms import DICE_MISTAKES, VOID, dice_with, logits_and_masks, pixel_losses, with_void
 
 # dice-loss
 

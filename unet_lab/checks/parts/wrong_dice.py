@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from unet_lab.checks.exercise import Mistake
-from unet_lab.checks.loss_terms import (
+from unet_lab.checks.parts.loss_terms import (
     PIXELS,
     VOID,
     all_classes,

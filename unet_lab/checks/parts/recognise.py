@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from unet_lab.checks.compare import to_data, type_in_words, unfinished
-from unet_lab.checks.scores import VOID
+from unet_lab.checks.parts.scores import VOID
 
 PASSES = 4
 PIXEL_TOLERANCE = 1.2 / 255  # a resize of uint8 pixels rounds them

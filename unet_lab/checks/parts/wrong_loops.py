@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from unet_lab.checks.exercise import Mistake
-from unet_lab.checks.scores import mean_over_present, pixel_counts
+from unet_lab.checks.parts.scores import mean_over_present, pixel_counts
 
 # wrong training steps
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from unet_lab.checks.compare import unfinished
-from unet_lab.checks.scores import VOID
+from unet_lab.checks.parts.scores import VOID
 
 # networks and batches
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from unet_lab.checks.exercise import Exercise
-from unet_lab.checks.loss_terms import DICE_MISTAKES, VOID, logits_and_masks, with_void
-from unet_lab.checks.wrong_combined import COMBINED_MISTAKES, COMBINED_VARIANTS
-from unet_lab.checks.wrong_dice import (
+from unet_lab.checks.parts.loss_terms import DICE_MISTAKES, VOID, logits_and_masks, with_void
+from unet_lab.checks.parts.wrong_combined import COMBINED_MISTAKES, COMBINED_VARIANTS
+from unet_lab.checks.parts.wrong_dice import (
     ABSENT_MISTAKES,
     DETACHED,
     DICE_VARIANTS,

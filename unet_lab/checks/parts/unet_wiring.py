@@ -10,7 +10,7 @@ from itertools import takewhile
 
 import torch
 
-from unet_lab.checks import network_graph as graph
+from unet_lab.checks.parts import network_graph as graph
 
 LEVELS = (1, 2, 3, 4)
 POOLINGS = {

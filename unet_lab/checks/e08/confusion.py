@@ -7,7 +7,7 @@ import torch
 
 from unet_lab.checks.compare import is_numbers, to_data, unfinished
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.scores import VOID, pixel_counts, random_predictions
+from unet_lab.checks.parts.scores import VOID, pixel_counts, random_predictions
 
 
 def confusion_matrix(preds, masks, num_classes):

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from unet_lab.checks.compare import unfinished
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.loops import WatchedSGD, images_masks_and_weights, tiny_model
-from unet_lab.checks.wrong_loops import (
+from unet_lab.checks.parts.loops import WatchedSGD, images_masks_and_weights, tiny_model
+from unet_lab.checks.parts.wrong_loops import (
     MIOU_MISTAKES,
     STEP_MISTAKES,
     dataset_miou,

@@ -9,11 +9,11 @@ import re
 
 import torch
 
-from unet_lab.checks import network_graph as graph
-from unet_lab.checks import wrong_unets as wrong
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.right_unets import VARIANTS
-from unet_lab.checks.unet_wiring import Wiring, activation
+from unet_lab.checks.parts import network_graph as graph
+from unet_lab.checks.parts import wrong_unets as wrong
+from unet_lab.checks.parts.right_unets import VARIANTS
+from unet_lab.checks.parts.unet_wiring import Wiring, activation
 from unet_lab.models import UNet
 
 SHAPE, GRADIENT, LOGITS = "shape of the output", "gradient", "after the last convolution"

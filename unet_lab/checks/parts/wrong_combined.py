@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from unet_lab.checks.exercise import Mistake
-from unet_lab.checks.loss_terms import DICE_MISTAKES, VOID, dice_with, pixel_losses
-from unet_lab.checks.wrong_dice import (
+from unet_lab.checks.parts.loss_terms import DICE_MISTAKES, VOID, dice_with, pixel_losses
+from unet_lab.checks.parts.wrong_dice import (
     ABSENT_MISTAKES,
     VOID_MISTAKES,
     DiceModule,

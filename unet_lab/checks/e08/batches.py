@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.recognise import facts_about, recognisable
-from unet_lab.checks.scores import VOID
+from unet_lab.checks.parts.recognise import facts_about, recognisable
+from unet_lab.checks.parts.scores import VOID
 
 
 def batches(images, masks, batch_size, size):

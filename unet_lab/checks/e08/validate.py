@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.loops import after_validation, counted_pixels, cross_entropy, validation_probes
-from unet_lab.checks.scores import VOID, pixel_counts, recall
-from unet_lab.checks.wrong_loops import WRONG_DECISIONS, most_probable
+from unet_lab.checks.parts.loops import after_validation, counted_pixels, cross_entropy, validation_probes
+from unet_lab.checks.parts.scores import VOID, pixel_counts, recall
+from unet_lab.checks.parts.wrong_loops import WRONG_DECISIONS, most_probable
 
 
 def validate(model, batches, loss_function):

@@ -7,7 +7,7 @@ import torch
 
 from unet_lab.checks.compare import unfinished
 from unet_lab.checks.exercise import Exercise, Mistake
-from unet_lab.checks.scores import (
+from unet_lab.checks.parts.scores import (
     MEAN_MISTAKES,
     VOID,
     count_probes,

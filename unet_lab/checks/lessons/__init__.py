@@ -1,0 +1,1 @@
+"""The "Your turn" exercises, one file a lesson."""

@@ -1,0 +1,1 @@
+"""What several exercises are made of: probes, measures, and answers right and wrong."""
