@@ -29,7 +29,7 @@ except ModuleNotFoundError:  # Python 3.10
 PROJECT = Path(__file__).resolve().parents[1]
 REPOSITORY = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 MAXIMUM_BYTES = 600_000
-CELL_SECONDS = 120
+CELL_SECONDS = 300
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:root|home|tmp|work|Users)/|[A-Z]:\\\\Users")
 
 SET_UP = f"""\

@@ -42,8 +42,9 @@ def test_a_mistake_is_caught_under_its_own_name(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_every_way_to_make_a_mistake_is_caught_under_its_own_name(seed):
+    """Each mistake on twenty seeds; the other ways to make it on three, for the networks take their time."""
     for mistake in UNET.mistakes:
-        assert_named(mistake, mistake.answers, seed)
+        assert_named(mistake, mistake.answers[: None if seed < 3 else 1], seed)
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
