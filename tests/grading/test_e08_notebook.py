@@ -41,7 +41,7 @@ def test_the_solution_passes_every_task():
     assert {row.status for row in found.rows} == {"passed"}, found.as_text()
     assert {row.task for row in found.rows} == set(POINTS)
     assert found.ready
-    assert found.seconds < 360
+    assert found.seconds < 540  # alone on two cores it takes under 360; beside another test a core is missing
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ import yaml
 import unet_lab
 from tools import notebooks as tool
 from unet_lab import losses, metrics
+from unet_lab.checks import exercises
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+SOLUTIONS = sorted((PROJECT / "solutions").glob("*.ipynb"))
 PYPROJECT = tool.tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 
 
@@ -75,7 +78,7 @@ def test_the_repository_address_stands_in_one_place():
     assert holders == ["pyproject.toml"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: path.stem)
 def test_notebook_is_executed_stamped_and_clean(path):
     assert tool.problems(nbformat.read(path, as_version=4), path) == []
 
@@ -133,3 +136,12 @@ def test_importing_the_package_is_quick_and_pulls_in_no_pictures():
     code = "import unet_lab, unet_lab.models, sys; print('matplotlib' in sys.modules, 'ipywidgets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_readme_counts_the_known_mistakes_of_the_exercise():
+    readme = (PROJECT / "README.md").read_text()
+    claimed = int(re.search(r"more than (\d+) wrong ways", readme).group(1))
+    known = [exercise for key, exercise in exercises().items() if key.startswith("e08-") and exercise.mistakes]
+    assert "ten functions and classes" in readme
+    assert len(known) == 10
+    assert sum(len(exercise.mistakes) for exercise in known) > claimed

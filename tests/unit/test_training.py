@@ -309,7 +309,7 @@ def test_a_run_by_the_clock_chooses_its_sizes_by_the_images():
     small = SegmentationDataset(images, masks, ("a", "b"), name="small")
     large = resize(small, 8)
     assert [scale for scale, _ in default_stages(small, None)] == [1]
-    assert [scale for scale, _ in default_stages(small, 64)] == [0.5, 1]
+    assert [scale for scale, _ in default_stages(small, 96)] == [0.5, 1]
     assert [scale for scale, _ in default_stages(large, None)] == [0.25, 0.5, 1]
     assert default_size(small) is None
     assert default_size(resize(small, 12)) == (128, 176)  # too large to be trained on whole

@@ -14,7 +14,7 @@ CROP = 128
 LARGEST_WHOLE = 2**17
 """Pixels of the largest images that are trained on whole. Whole images teach where things usually are."""
 
-SMALLEST_USEFUL_SIDE = 32
+SMALLEST_USEFUL_SIDE = 40
 """Pixels: smaller images show too little around each pixel."""
 
 WHOLE_RUN = ((1.0, 1.0),)
@@ -25,8 +25,8 @@ STAGES = (((0.25, 0.5), (0.5, 0.25), (1.0, 0.25)), ((0.5, 0.6), (1.0, 0.4)), WHO
 
 
 def default_batch_size(dataset: SegmentationDataset) -> int:
-    """Some thirty steps an epoch: a small data set in large batches takes too few steps to learn anything."""
-    return min(16, max(4, len(dataset) // 32))
+    """Some sixteen steps an epoch: a small data set in large batches takes too few steps to learn anything."""
+    return min(16, max(4, len(dataset) // 16))
 
 
 def default_size(dataset: SegmentationDataset) -> tuple[int, int] | None:
