@@ -1,7 +1,10 @@
 """What exercise E08 hands out: the learner's own scenes, the budget, the broken runs, and cells that step aside."""
 
 import math
+import re
+from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 from torch import nn
@@ -136,6 +139,31 @@ def test_the_largest_network_fits_the_width_and_no_wider_one():
     assert parameters(e08.BASE_CHANNELS) <= e08.LARGEST_NETWORK < parameters(e08.BASE_CHANNELS + 2)
 
 
+# what the notebook promises
+
+
+@pytest.fixture(scope="module")
+def prose():
+    notebook = nbformat.read(Path(__file__).parents[2] / "solutions" / "E08_unet_segmentation.ipynb", as_version=4)
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_points_difficulty_and_minutes_are_the_same_in_the_table_and_at_the_task(prose):
+    rows = re.findall(r"^\| \d \|[^|]+\| (\d+) \| (\d) \| (\d+) \|$", prose, flags=re.MULTILINE)
+    heads = re.findall(r"^\*(\d+) points.*difficulty (\d) of 5 · about (\d+) minutes", prose, flags=re.MULTILINE)
+    assert rows == heads
+    assert len(rows) == 8
+    points, _, minutes = (sum(map(int, column)) for column in zip(*rows, strict=True))
+    assert points == 100
+    assert f"*About {round(minutes, -1)} minutes of work." in prose
+
+
+def test_the_pixels_of_a_pass_are_as_stated(prose):
+    a_pass = learner.TRAIN * (learner.SIZE[0] // 2) * (learner.SIZE[1] // 2)
+    assert a_pass < 1_000_000 < e08.PIXELS
+    assert f"One pass over your {learner.TRAIN} scenes at half size is {a_pass:,} pixels" in prose
+
+
 # cells that step aside
 
 
@@ -213,6 +241,7 @@ def test_runs_carry_letters_and_never_the_mistake(quick):
         assert len(run.train_loss) == len(run.val_loss) == len(run.val_miou) == 2
         assert run.preds.shape == (4, 32, 32)
     assert len(curves.axes) == 9
+    assert [text.get_text() for ax in curves.axes for text in ax.texts] == ["ln 7"] * 6, "on both losses of each run"
     assert len(masks.axes) == 4 * (2 + 1 + len(LETTERS))
     again = ada.broken_runs()
     assert repr(again) == repr(runs)

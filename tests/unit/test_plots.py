@@ -353,6 +353,13 @@ def test_show_samples_has_one_panel_for_each_picture(count, rows, columns):
     assert legend_texts(figure) == ["sky", "road", "car", "void"]
 
 
+def test_noise_gets_no_outlines_that_would_hide_it():
+    noise = np.random.RandomState(0).randint(0, 3, (24, 32))
+    halves = np.repeat([[0, 1]], 24, axis=0).repeat(16, axis=1)
+    assert not plots.plot_mask(None, noise, NAMES).axes[0].collections
+    assert plots.plot_mask(None, halves, NAMES).axes[0].collections
+
+
 def test_show_image_takes_either_order_of_the_axes_and_draws_no_ticks():
     image = np.random.RandomState(0).rand(3, 24, 32)
     for given in (image, image.transpose(1, 2, 0), torch.from_numpy(image)):

@@ -194,7 +194,10 @@ class BrokenRuns:
                     values = numbers((run.train_loss, run.val_loss, run.val_miou)[column])
                     curve(ax, np.nan_to_num(values, nan=limits[1]).clip(max=limits[1]), name, style)
                 if column < 2:
-                    ax.axhline(math.log(len(CLASS_NAMES)), color="0.3", linewidth=0.8, linestyle=":")
+                    guess = math.log(len(CLASS_NAMES))
+                    ax.axhline(guess, color="0.3", linewidth=0.8, linestyle=":")
+                    beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": "small"}
+                    ax.text(1.02, guess, f"ln {len(CLASS_NAMES)}", **beside)
                 ax.grid(axis="y")
                 ax.set(title=titles[column] if row == 0 else "", xlabel="epoch" if letter == LETTERS[-1] else "")
             axes[3 * row].set_ylabel(f"run {letter}")

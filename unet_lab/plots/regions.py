@@ -13,6 +13,9 @@ from unet_lab.plots.figure import LessonFigure, legend_columns, panel_width
 
 OUTLINE_DARK, OUTLINE_LIGHT = "0.05", "white"
 
+DENSEST_OUTLINE = 0.5
+"""Border a pixel: where a map has more, as in noise, outlines would hide its colours and none are drawn."""
+
 
 def runs(marks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each run of True in the rows of a boolean ``(H, W)`` map: its row, its first column, the column after its last."""
@@ -45,6 +48,8 @@ def draw_outlines(ax: Axes, labels: np.ndarray, without: int | None = None) -> N
     `without`, gets none: a void border is a line already.
     """
     segments = boundary_segments(labels, without)
+    if np.abs(segments[:, 1] - segments[:, 0]).sum() > DENSEST_OUTLINE * labels.size:
+        return
     pixel = 72 * panel_width(ax) / max(labels.shape)  # points
     width = min(0.8, max(0.4, 0.35 * pixel))
     for colour, line_width in ((OUTLINE_DARK, 2.2 * width), (OUTLINE_LIGHT, width)):
