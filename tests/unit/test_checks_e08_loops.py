@@ -254,6 +254,64 @@ def returns_in_the_loop(images, masks, batch_size, size):
         return [(x[part], y[part])]
 
 
+def returns_the_pair(images, masks, batch_size, size):
+    x, y = resized(images, masks, size)
+    for part in torch.randperm(len(x)).split(batch_size):
+        return x[part], y[part]
+
+
+def one_step_after_the_loop(model, batches, optimizer, loss_function):
+    model.train()
+    total, pixels = 0.0, 0
+    for images, masks in batches:
+        optimizer.zero_grad()
+        loss = loss_function(model(images), masks)
+        loss.backward()
+        total, pixels = total + loss.item() * (masks != 255).sum(), pixels + (masks != 255).sum()
+    optimizer.step()
+    return total / pixels
+
+
+def ignores_loss_function(model, batches, optimizer, loss_function):
+    """Another loss, and a mean over batches."""
+    model.train()
+    losses = []
+    for images, masks in batches:
+        loss, _ = one_step(model, images, masks, optimizer, nn.CrossEntropyLoss(label_smoothing=0.1, ignore_index=255))
+        losses.append(loss)
+    return sum(losses) / len(losses)
+
+
+def no_train_and_a_mean_over_batches(model, batches, optimizer, loss_function):
+    losses = [one_step(model, *pair, optimizer, loss_function)[0] for pair in batches]
+    return sum(losses) / len(losses)
+
+
+def validation_with(share, weight):
+    """The loss is right; `share(preds, masks)` is a batch's accuracy."""
+
+    def validates(model, batches, loss_function):
+        model.eval()
+        total, right, pixels, weights = 0.0, 0.0, 0, 0.0
+        with torch.no_grad():
+            for images, masks in batches:
+                logits, n = model(images), (masks != 255).sum().item()
+                total, pixels = total + loss_function(logits, masks).item() * n, pixels + n
+                right += share(logits.argmax(dim=1), masks) * weight(masks)
+                weights += weight(masks)
+        return total / pixels, right / weights
+
+    return validates
+
+
+def share_of_all(preds, masks):
+    return (preds == masks).float().mean().item()
+
+
+def counted_in(masks):
+    return (masks != 255).sum().item()
+
+
 def zero_grad_before_the_loop(model, batches, optimizer, loss_function):
     model.train()
     optimizer.zero_grad()
@@ -325,6 +383,12 @@ def last_axis(model, batches, loss_function):
     (BATCHES, with_random_indices, "drawn with replacement"),
     (BATCHES, drops_the_last, "last batch dropped"),
     (BATCHES, returns_in_the_loop, "first batch only"),
+    (BATCHES, returns_the_pair, "return in place of yield"),
+    (TRAIN_ONE_EPOCH, one_step_after_the_loop, "one step for all batches"),
+    (TRAIN_ONE_EPOCH, ignores_loss_function, "loss_function ignored"),
+    (TRAIN_ONE_EPOCH, no_train_and_a_mean_over_batches, "evaluation mode"),
+    (VALIDATE, validation_with(share_of_all, counted_in), "void counted in the accuracy"),
+    (VALIDATE, validation_with(share_of_all, lambda masks: 1), "void counted in the accuracy"),
     (TRAIN_ONE_EPOCH, zero_grad_before_the_loop, "no zero_grad"),
     (TRAIN_ONE_EPOCH, no_train, "evaluation mode"),
     (TRAIN_ONE_EPOCH, collects_losses, "graph kept by summing tensors"),
@@ -335,6 +399,25 @@ def last_axis(model, batches, loss_function):
 def test_a_mistake_in_another_hand_has_the_same_name(exercise, answer, name):
     for seed in range(5):
         assert judge_exercise(exercise, answer, seed=seed).mistake == name
+
+
+@pytest.mark.parametrize(("answer", "words"), [
+    (no_train, "call model.train() first"),
+    (ignores_loss_function, "loss_function was never called"),
+    (one_step_after_the_loop, "one step a batch"),
+])  # fmt: skip
+def test_the_sentences_of_the_training_loop(answer, words):
+    assert words in judge_exercise(TRAIN_ONE_EPOCH, answer).message
+
+
+def steps_in_every_other_batch(model, batches, optimizer, loss_function):
+    model.train()
+    for i, (images, masks) in enumerate(batches):
+        optimizer.zero_grad()
+        loss_function(model(images), masks).backward()
+        if i % 2:
+            optimizer.step()
+    return 0.5
 
 
 # what a message says
@@ -380,6 +463,7 @@ def one_by_one(images, masks, batch_size, size):
     (BATCHES, lambda *arguments: 3, "raised TypeError", "not iterable"),
     (TRAIN_ONE_EPOCH, lambda m, b, o, f: len(b), "raised TypeError", "has no len()"),
     (TRAIN_ONE_EPOCH, lambda m, b, o, f: 0.5, "", "mode of the model: it gave never called; expected training"),
+    (TRAIN_ONE_EPOCH, steps_in_every_other_batch, "", "then 1 × step, then 1 × backward; expected 5 × (backward, step)"),
     (VALIDATE, lambda m, b, f: {"loss": 1.0}, "", "mode of the model: it gave never called; expected evaluation"),
 ])  # fmt: skip
 def test_wrong_answers_that_are_no_known_mistake(exercise, answer, mistake, words):

@@ -132,6 +132,7 @@ def in_numpy(logits, masks):
     ("e08-dice-loss", void_left_in_probs, "void counted"),
     ("e08-dice-loss", lambda x, m: losses.dice_loss(x, m).item(), "no gradient"),
     ("e08-dice-loss", in_numpy, "no gradient"),
+    ("e08-dice-loss", lambda x, m: torch.tensor(losses.dice_loss(x, m).item(), requires_grad=True), "no gradient"),
     ("e08-dice-loss", lambda x, m: losses.dice_loss(x, m)[None], "wrong shape"),
     ("e08-dice-loss", lambda x, m: [losses.dice_loss(x, m)], "wrong type"),
     ("e08-dice-loss", lambda x, m: losses.dice_loss(x, m).detach() + 0 * x.sum(), "wrong gradient"),
@@ -147,6 +148,32 @@ def in_numpy(logits, masks):
 def test_other_wrong_losses(key, answer, mistake):
     outcome = judge(key, answer)
     assert (outcome.status, outcome.mistake) == ("wrong", mistake), outcome
+
+
+@pytest.mark.parametrize("key", BY_KEY)
+@pytest.mark.parametrize(("zero", "verdict"), [
+    (lambda logits: torch.tensor(0.0, requires_grad=True), ""),
+    (lambda logits: 0 * logits.sum(), ""),
+    (lambda logits: torch.tensor(0.0), "no gradient path when everything is void"),
+    (lambda logits: 0.0, "no gradient path when everything is void"),
+])  # fmt: skip
+def test_a_zero_for_nothing_but_void_is_right_if_backward_works(key, zero, verdict):
+    def answer(logits, masks, *weights):
+        return BY_KEY[key].reference(logits, masks, *weights) if (masks != VOID).any() else zero(logits)
+
+    outcome = judge(key, answer)
+    assert outcome.mistake == verdict, outcome
+    try:
+        zero(torch.zeros(1, 2, 1, 1, requires_grad=True)).backward()
+    except (RuntimeError, AttributeError):
+        assert "backward() raises: this 0 has no gradient path" in outcome.message
+    else:
+        assert outcome.passed
+
+
+def test_no_sentence_calls_class_0_the_background_where_it_is_sky():
+    (mistake,) = [mistake for mistake in BY_KEY["e08-dice-loss"].mistakes if mistake.name == "void as class 0"]
+    assert mistake.sentence.startswith("Void pixels are counted as class 0; ")
 
 
 @pytest.mark.parametrize("key", BY_KEY)

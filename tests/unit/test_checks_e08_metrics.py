@@ -259,6 +259,16 @@ def test_a_mistake_in_another_hand_has_the_same_name(exercise, answer, name):
         assert (outcome.status, outcome.mistake) == ("wrong", name)
 
 
+def test_a_transposed_matrix_passes_and_is_told():
+    said = "Yours has the prediction in the rows: IoU is the same, but say so when you show it."
+    for answer in (with_a_histogram, transposed(with_numpy_add_at), CONFUSION_MATRIX.variants[1]):
+        outcome = judge_exercise(CONFUSION_MATRIX, answer)
+        assert (outcome.status, outcome.message) == ("passed", said)
+    for answer in (CONFUSION_MATRIX.reference, with_numpy_add_at, CONFUSION_MATRIX.variants[0]):
+        outcome = judge_exercise(CONFUSION_MATRIX, answer)
+        assert (outcome.status, outcome.message) == ("passed", "")
+
+
 @pytest.mark.parametrize(("exercise", "answer", "mistake", "words"), [
     (CONFUSION_MATRIX, lambda p, m, n: with_index_put(p, m, n) * 2, "", "expected [["),
     (CONFUSION_MATRIX, lambda p, m, n: "matrix", "wrong type", "counts: it gave a str; expected one array of shape (2, 2)"),

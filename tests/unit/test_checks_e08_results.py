@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from unet_lab.checks import exercises, judge_exercise
+from unet_lab.checks.e08 import results
 from unet_lab.checks.e08.results import EXERCISES, WORDS
 from unet_lab.data.scenes import CLASS_NAMES
 from unet_lab.e08 import FULL_AT, PIXELS, POINTS, ZERO_AT, Budget, Learner, learner
@@ -136,7 +137,6 @@ def mostly_wrong(masks):
 
 
 @pytest.mark.parametrize(("name", "words", "options"), [
-    ("a class died", "never finds person.", {"change": without("person")}),
     ("one class everywhere", "are called grass", {"change": lambda masks: torch.full_like(masks, 3)}),
     ("learned too little", f"Points begin at mIoU {ZERO_AT:.2f}", {"change": mostly_wrong}),
     ("probabilities, not logits", "softmax in the model", {"finish": softmax}),
@@ -154,8 +154,16 @@ def test_mistakes_are_named(few_scenes, name, words, options):
     assert words in outcome.message
 
 
-def test_a_class_that_died_still_has_its_points_told(few_scenes):
-    assert "of 20 points. IoU: sky 1.00" in verdict(ByHeart(Learner("Ada"), without("person"))).message
+def test_a_class_that_died_leaves_the_points_and_brings_advice(few_scenes):
+    outcome = verdict(ByHeart(Learner("Ada"), without("person")))
+    assert (outcome.status, outcome.mistake) == ("passed", "")
+    assert "of 20 points. IoU: sky 1.00" in outcome.message
+    assert outcome.message.endswith("never finds person. Rare classes need a louder vote: class weights, or Dice.")
+
+
+def test_a_class_that_died_without_a_point_is_wrong(few_scenes, monkeypatch):
+    monkeypatch.setattr(results, "points_for", lambda miou: 0.0)
+    assert verdict(ByHeart(Learner("Ada"), without("person"))).mistake == "a class died"
 
 
 def test_two_classes_that_died_are_both_named(few_scenes):
@@ -246,7 +254,7 @@ def test_a_wrong_answer_is_explained_and_the_right_one_is_not_told(seed):
             if choice == truth[letter]:
                 continue
             outcome = judge_exercise(DIAGNOSIS, learner.Diagnosis(seed, {letter: choice}))
-            assert (outcome.status, outcome.mistake) == ("wrong", f"wrong for {letter}")
+            assert (outcome.status, outcome.mistake) == ("wrong", "")
             assert f"{letter} is not {choice!r}; with that mistake, {looks_like(choice)}" in outcome.message
             for name in set(truth.values()) - {choice}:
                 assert name not in outcome.message
@@ -256,6 +264,9 @@ def test_a_wrong_answer_is_explained_and_the_right_one_is_not_told(seed):
 def test_how_many_are_right_is_told():
     wrong = next(choice for choice in CHOICES if choice not in TRUTH.values())
     assert diagnosis(**{**TRUTH, "B": wrong}).message.startswith("2 of 3 are right. B is not ")
+    outcome = diagnosis(**{**TRUTH, "B": wrong, "C": wrong})
+    assert outcome.message == f"1 of 3 are right. B is not {wrong!r}; with that mistake, {looks_like(wrong)}"
+    assert repr(outcome).startswith("e08-diagnosis: wrong. 1 of 3 are right.")
     outcome = diagnosis(A=TRUTH["A"], B="")
     assert outcome.mistake == "not complete"
     assert outcome.message == "1 of 3 are right. Run B and C: no answer yet."

@@ -118,6 +118,60 @@ def test_a_mistake_is_known_in_another_style(answer, mistake):
     assert (outcome.status, outcome.mistake) == ("wrong", mistake), outcome
 
 
+# what beginners write
+
+
+def own(forward, **layers):
+    """A U-Net by hand, as the picture shows it, with a `forward` of its own."""
+
+    class Own(nn.Module):
+        def __init__(self, in_channels=3, num_classes=2, base_channels=64):
+            super().__init__()
+            c = [base_channels * 2**level for level in range(5)]
+            self.pool = nn.MaxPool2d(2)
+            self.down = nn.ModuleList(map(DoubleConv, [in_channels, *c], c[:4]))
+            self.bottom = DoubleConv(c[3], c[4])
+            self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, **layers) for w in c[3::-1])
+            self.mix = nn.ModuleList(DoubleConv(2 * w, w) for w in c[3::-1])
+            self.head = nn.Conv2d(c[0], num_classes, 1)
+
+    Own.forward = forward
+    return Own
+
+
+def forward_with(after_pooling=False, head=True):
+    def forward(self, x):
+        skips = []
+        for block in self.down:
+            x = block(x)
+            features, x = x, self.pool(x)
+            skips.append(x if after_pooling else features)
+        x = self.bottom(x)
+        for up, mix in zip(self.up, self.mix, strict=True):
+            x = mix(torch.cat([up(x), skips.pop()], dim=1))
+        return self.head(x) if head else x
+
+    return forward
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("answer", "mistake", "words"), [
+    (own(forward_with(head=False), stride=2), "no head", "1×1 convolution"),
+    (own(forward_with(after_pooling=True), stride=2), "skip taken after the pooling", "before you pool them"),
+    (own(forward_with()), "transposed convolution without a stride", "stride=2"),
+])  # fmt: skip
+def test_what_beginners_write_is_named(answer, mistake, words, seed):
+    outcome = judge(KEY, answer, seed=seed)
+    assert (outcome.status, outcome.mistake) == ("wrong", mistake), outcome
+    assert words in outcome.message
+    assert judge(KEY, own(forward_with(), stride=2), seed=seed).passed
+
+
+def test_no_probe_has_as_many_classes_as_base_channels():
+    for seed in range(20):
+        assert all(num_classes != base for _, num_classes, base, _ in UNET.draw(seed))
+
+
 # other wrong answers
 
 

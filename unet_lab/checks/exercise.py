@@ -80,6 +80,7 @@ class Exercise:
     integers    whether the answer's arrays must have an integer dtype
     setting     what a message says about the inputs instead of printing them, also a function of the probe
     limit       seconds that the learner's function has for all probes together
+    remark      `remark(function, *probe)` gives a sentence for a right answer, or ""; the first one is shown
     verdict     judges the answer whole, where there is nothing to compare: gives status, mistake and message
     """
 
@@ -97,6 +98,7 @@ class Exercise:
     integers: bool = False
     setting: str | Callable[..., str] = ""
     limit: float = 10.0
+    remark: Callable[..., str] | None = None
     verdict: Callable[[Any], tuple[str, str, str]] | None = None
 
     @property

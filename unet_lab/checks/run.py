@@ -25,6 +25,8 @@ class Record:
     data: Any = None
     error: BaseException | None = None
     gradient: np.ndarray | None = None
+    backward: bool = False
+    """whether backward() can be called on it, also if no gradient reaches the probe then"""
     changed: tuple[int, ...] = ()
     unfinished: bool = False
     half: bool = False
@@ -105,14 +107,15 @@ def _run_one(exercise: Exercise, function: Callable, probe: tuple) -> Record:
                 if tensor.device.type != "cpu":
                     raise on_wrong_device(tensor.device)
         data = to_data(value)
-        gradient = _gradient(value, leaf) if exercise.differentiable else None
+        backward = exercise.differentiable and isinstance(value, torch.Tensor) and value.requires_grad
+        gradient = _gradient(value, leaf) if backward else None
     except Stopped:
         raise
     except BaseException as error:  # SystemExit too: nothing of the learner's may end the notebook
         return Record(error=error, unfinished=_is_stub_error(error))
     changed = tuple(i for i, argument in enumerate(arguments) if not same(argument, probe[i]))
     half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
-    return Record(data=data, gradient=gradient, changed=changed, unfinished=unfinished(value), half=half)
+    return Record(data, gradient=gradient, backward=backward, changed=changed, unfinished=unfinished(value), half=half)
 
 
 def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
@@ -130,9 +133,7 @@ def _seed_globals() -> None:
     torch.default_generator.manual_seed(0)  # torch.manual_seed would reseed CUDA as well
 
 
-def _gradient(value: Any, leaf: torch.Tensor) -> np.ndarray | None:
-    if not isinstance(value, torch.Tensor) or not value.requires_grad:
-        return None
+def _gradient(value: torch.Tensor, leaf: torch.Tensor) -> np.ndarray | None:
     (gradient,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
     return None if gradient is None else gradient.numpy()
 

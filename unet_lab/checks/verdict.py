@@ -23,6 +23,7 @@ from unet_lab.checks.display import BLUE, GREEN, ORANGE, Notice, show
 from unet_lab.checks.exercise import Exercise, Fault, Mistake
 from unet_lab.checks.registry import find
 from unet_lab.checks.run import Record, in_thread, run, untouched_randomness
+from unet_lab.checks.unwritten import RETURNS_NOTHING, forgets_its_return, is_empty_class, unwritten_need
 
 OUR_LIMIT = 120.0  # seconds for our own functions, which are fast; only a guard
 FAILURES_PER_HINT = 2
@@ -134,7 +135,7 @@ def _judge(exercise: Exercise, answer: Any, seed: int) -> Outcome:
     def wrong(mistake: str, message: str) -> Outcome:
         return Outcome(exercise.key, "wrong", mistake, message)
 
-    if unfinished(answer) or _is_empty_class(answer):
+    if unfinished(answer) or is_empty_class(answer):
         return Outcome(exercise.key, "not attempted yet")
     if exercise.kind != "value" and borrowed_from(answer) == exercise.key:
         name = exercise.reference.__name__
@@ -156,11 +157,16 @@ def _judge(exercise: Exercise, answer: Any, seed: int) -> Outcome:
     except TimeoutError:
         message = f"It took more than {exercise.limit:g} seconds on small inputs. Is there a loop without an end?"
         return wrong("too slow", message)
-    if all(record.unfinished for record in records):
-        return _not_attempted(exercise, records)
-
     tolerances = [exercise.tolerance_for(probe) for probe in probes]
     differences = [_differs(*pair) for pair in zip(records, references, tolerances, strict=True)]
+    at_fault = next((probe for probe, found in zip(probes, differences, strict=True) if found), None)
+    if at_fault is not None and (need := unwritten_need(exercise, answer, at_fault)):
+        return wrong(need.name, need.sentence)
+    if all(record.unfinished for record in records):
+        if forgets_its_return(answer, records):
+            return wrong(RETURNS_NOTHING, _forgotten(exercise))
+        return _not_attempted(exercise, records)
+
     gradients = [_gradient_fault(exercise, *pair) for pair in zip(records, references, strict=True)]
     if any(differences) or any(gradients):
         known = _known_mistake(exercise, records, references, seed, tolerances, by_numbers=any(differences))
@@ -190,7 +196,14 @@ def _judge(exercise: Exercise, answer: Any, seed: int) -> Outcome:
     if any(gradients):
         name = next(filter(None, gradients))
         return wrong(name, GRADIENT_FAULTS[name])
-    return Outcome(exercise.key, "passed")
+    return Outcome(exercise.key, "passed", message=_remark(exercise, answer, probes))
+
+
+def _remark(exercise: Exercise, answer: Callable, probes: list[tuple]) -> str:
+    if exercise.remark is None:
+        return ""
+    records = run(replace(exercise, measure=exercise.remark), answer, probes, exercise.limit)
+    return next((record.data for record in records if record.data), "")
 
 
 def _own_verdict(exercise: Exercise, answer: Any) -> Outcome:
@@ -216,13 +229,6 @@ def _wrong_kind(exercise: Exercise, answer: Any) -> tuple[str, str] | None:
     return None
 
 
-def _is_empty_class(answer: Any) -> bool:
-    """A stub of a network: neither `__init__` nor `forward` is written yet."""
-    if not (inspect.isclass(answer) and issubclass(answer, nn.Module)):
-        return False
-    return answer.__init__ is nn.Module.__init__ and answer.forward is nn.Module.forward
-
-
 GRADIENT_FAULTS = {
     "not differentiable": "The value is right, but no gradient comes back from it. Return a tensor: no .item(), float(), "
     ".numpy(), .detach() or no_grad() on the way.",
@@ -237,7 +243,9 @@ def _gradient_fault(exercise: Exercise, record: Record, reference: Record) -> st
     if not exercise.differentiable or record.error is not None:
         return ""
     if record.gradient is None:
-        return "not differentiable"
+        # A constant of its own does where the right gradient is 0 everywhere: backward() works, and nothing moves.
+        harmless = record.backward and reference.gradient is not None and not reference.gradient.any()
+        return "" if harmless else "not differentiable"
     if not np.isfinite(record.gradient).all():
         return "nan in the gradient"
     return "" if _same_gradient(record, reference) else "wrong gradient"
@@ -245,13 +253,19 @@ def _gradient_fault(exercise: Exercise, record: Record, reference: Record) -> st
 
 def _same_gradient(record: Record, other: Record) -> bool:
     if record.gradient is None or other.gradient is None:
-        return record.gradient is None and other.gradient is None
+        return record.gradient is other.gradient and record.backward == other.backward
     largest = np.nanmax(np.abs(other.gradient), initial=0)
     return np.allclose(record.gradient, other.gradient, rtol=0, atol=0.01 * largest, equal_nan=True)
 
 
 def _is_only_rounded(found: Difference, record: Record, reference: Record) -> bool:
     return record.half and found.name == "wrong numbers" and difference(record.data, reference.data, 0.02) is None
+
+
+def _forgotten(exercise: Exercise) -> str:
+    what = "forward" if exercise.kind == "class" else "It"
+    word = "yield" if inspect.isgeneratorfunction(exercise.reference) else "return"
+    return f"{what} returns None: is a {word} missing?"
 
 
 def _not_attempted(exercise: Exercise, records: list[Record]) -> Outcome:

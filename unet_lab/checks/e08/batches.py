@@ -156,6 +156,12 @@ BATCHES = Exercise(
             "Only one batch comes out. Does the function return inside its loop? A generator yields and goes on.",
         ),
         Mistake(
+            "return in place of yield",
+            lambda *arguments: next(batches(*arguments)),
+            "The function returns one batch and ends there. A generator says yield in the place of return, and goes on "
+            "with the next batch.",
+        ),
+        Mistake(
             "all in one batch",
             _with(lambda n, batch_size: [torch.randperm(n)]),
             "All images come in one batch; cut the order into pieces of batch_size.",

@@ -48,6 +48,14 @@ def _either_way_round(function, preds, masks, num_classes):
     return {"counts": counts, "stored as": stored}
 
 
+def _told_if_transposed(function, preds, masks, num_classes):
+    counts = np.asarray(to_data(function(preds, masks, num_classes)))
+    right = pixel_counts(preds, masks, num_classes).numpy()
+    if (counts == right).all():
+        return ""
+    return "Yours has the prediction in the rows: IoU is the same, but say so when you show it."
+
+
 def _counted_pairs(preds, masks, num_classes, pairs=lambda p, m, n: m * n + p):
     counted = masks != VOID
     table = torch.bincount(pairs(preds[counted], masks[counted], num_classes), minlength=num_classes**2)
@@ -117,6 +125,7 @@ CONFUSION_MATRIX = Exercise(
     reference=confusion_matrix,
     probes=_matrix_probes,
     measure=_either_way_round,
+    remark=_told_if_transposed,
     mistakes=(
         _mistake(
             "8-bit counts",
@@ -166,7 +175,7 @@ CONFUSION_MATRIX = Exercise(
         _mistake(
             "class 0 left out",
             _masks_changed(lambda p, m, n: m.where(m != 0, VOID)),
-            "The pixels of class 0 are missing. Here the background is a class; only 255 is left out.",
+            "The pixels of class 0 are missing. It is a class like the others; only 255 is left out.",
         ),
         _mistake(
             "only the diagonal",

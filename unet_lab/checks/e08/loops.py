@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import weakref
 
 import numpy as np
@@ -21,7 +23,7 @@ from unet_lab.checks.parts.loops import (
     tiny_model,
 )
 from unet_lab.checks.parts.scores import VOID
-from unet_lab.checks.parts.wrong_loops import STEP_MISTAKES, train_step
+from unet_lab.checks.parts.wrong_loops import IN_EVALUATION, STEP_MISTAKES, train_step
 
 
 def train_one_epoch(model, batches, optimizer, loss_function):
@@ -48,6 +50,7 @@ class _WatchedLoss:
 
     def __init__(self, events):
         self.events = events
+        self.called = False
         self.largest_number_kept = 0
         self._graphs: list[weakref.ref] = []
 
@@ -56,6 +59,7 @@ class _WatchedLoss:
         return sum(graph() is not None for graph in self._graphs)
 
     def __call__(self, logits, masks):
+        self.called = True
         self.largest_number_kept = max(self.largest_number_kept, self.kept)
         loss = cross_entropy(logits, masks)
         if loss.requires_grad:
@@ -63,6 +67,22 @@ class _WatchedLoss:
             self._graphs.append(weakref.ref(alive))
             loss.register_hook(lambda gradient, alive=alive: self.events.append("backward"))
         return loss
+
+
+MODE, LOSS_FUNCTION, ORDER = "mode of the model", "loss_function", "order of backward and step"
+
+
+def _in_order(events):
+    """ "5 × (backward, step)" for example: what repeats all along, or else how often each comes in a row."""
+    for length in (2, 3):
+        if events and events == events[:length] * (len(events) // length) and len(set(events)) > 1:
+            return f"{len(events) // length} × ({', '.join(events[:length])})"
+    return ", then ".join(f"{len(list(same))} × {event}" for event, same in itertools.groupby(events)) or "neither"
+
+
+def _everywhere(fact, matches):
+    """A symptom: the fact matches in all probes, and the model ran."""
+    return lambda got, expected: all(facts and facts[MODE] != "never called" and matches(facts[fact]) for facts in got)
 
 
 def _after_an_epoch(function, images, masks, weights):
@@ -82,8 +102,9 @@ def _after_an_epoch(function, images, masks, weights):
     # the loss of the batch before is still in a variable when the next one is computed: one is no collection
     kept = with_graph or loss_function.largest_number_kept > 2
     return {
-        "mode of the model": network.mode,
-        "order of backward and step": ", ".join(events),
+        MODE: network.mode,
+        LOSS_FUNCTION: "called" if loss_function.called else "never called",
+        ORDER: _in_order(events),
         "parameters": torch.cat([parameter.detach().cpu().flatten() for parameter in model.parameters()]),
         "running mean of BatchNorm": model[1].running_mean.cpu(),
         "mean loss": returned,
@@ -134,6 +155,24 @@ def _one_step_at_the_end(model, batches, optimizer, loss_function):
     return np.average(losses, weights=weights)
 
 
+def _one_step_after_the_loop(model, batches, optimizer, loss_function):
+    """Its only gradient is that of the last batch."""
+    model.train()
+    losses, weights = [], []
+    for images, masks in batches:
+        optimizer.zero_grad()
+        loss = loss_function(model(images), masks)
+        loss.backward()
+        losses.append(loss.item())
+        weights.append(counted_pixels(masks))
+    optimizer.step()
+    return np.average(losses, weights=weights)
+
+
+def _own_loss(model, images, masks, optimizer, loss_function):
+    return train_step(model, images, masks, optimizer, cross_entropy)
+
+
 def _weighted_before_backward(model, images, masks, optimizer, loss_function):
     counted = counted_pixels(masks)
     return train_step(model, images, masks, optimizer, lambda x, m: loss_function(x, m) * counted) / counted
@@ -165,7 +204,23 @@ TRAIN_ONE_EPOCH = Exercise(
     measure=_after_an_epoch,
     setting="Five batches through a small network that came in evaluation mode",
     mistakes=(
-        *(Mistake(wrong.name, _epoch(wrong.answer), wrong.sentence) for wrong in STEP_MISTAKES),
+        Mistake(
+            "evaluation mode",
+            _epoch(IN_EVALUATION.answer),
+            "The model is in evaluation mode, as validation left it, and BatchNorm learns nothing: call model.train() first.",
+            symptom=_everywhere(MODE, lambda mode: mode == "evaluation"),
+        ),
+        Mistake(
+            "loss_function ignored",
+            _epoch(_own_loss),
+            "loss_function was never called. It is the loss to train with, whichever it is.",
+            symptom=_everywhere(LOSS_FUNCTION, lambda called: called == "never called"),
+        ),
+        *(
+            Mistake(wrong.name, _epoch(wrong.answer), wrong.sentence)
+            for wrong in STEP_MISTAKES
+            if wrong is not IN_EVALUATION
+        ),
         Mistake(
             "graph kept by summing tensors",
             _with_graphs,
@@ -209,7 +264,9 @@ TRAIN_ONE_EPOCH = Exercise(
         Mistake(
             "one step for all batches",
             _one_step_at_the_end,
-            "The gradients of all batches are added up for one step at the end; make a step for each batch.",
+            "There is one optimizer.step() for all batches, after the loop; make one step a batch.",
+            others=(_one_step_after_the_loop,),
+            symptom=_everywhere(ORDER, lambda order: re.fullmatch(r"\d+ × backward, then 1 × step", order)),
         ),
         Mistake(
             "weighted loss goes backward",

@@ -73,7 +73,7 @@ def judge_trained_model(answer: Any) -> Verdict:
         return "wrong", "learned too little", f"{sentence} {figures}{_left_over(answer.budget)}"
     if dead:
         sentence = f"The network never finds {_listed(dead)}. Rare classes need a louder vote: class weights, or Dice."
-        return "wrong", "a class died", f"{sentence} {figures}"
+        return ("passed", "", f"{figures} {sentence}") if points else ("wrong", "a class died", f"{sentence} {figures}")
     if points == POINTS:
         return "passed", "", figures
     return "passed", "", f"{figures} All {POINTS} points from mIoU {FULL_AT:.2f} on.{_left_over(answer.budget)}"
@@ -216,7 +216,7 @@ def _listed(names: list[str]) -> str:
 
 
 def judge_diagnosis(answer: Any) -> Verdict:
-    """Which of the three answers are right; of a wrong one, what that mistake would have looked like."""
+    """How many of the three answers are right; of one that is wrong, what that mistake would have looked like."""
     if not isinstance(answer, Diagnosis):
         sentence = 'Give your three answers as me.diagnosis(A="...", B="...", C="...").'
         return "wrong", "not a diagnosis", sentence
@@ -238,13 +238,12 @@ def judge_diagnosis(answer: Any) -> Verdict:
     if right == len(LETTERS):
         return "passed", "", f"All {len(LETTERS)} are right."
     sentences = [f"{right} of {len(LETTERS)} are right."]
-    sentences += [
-        f"{letter} is not {known[given[letter]]!r}; with that mistake, {looks_like(known[given[letter]])}"
-        for letter in wrong
-    ]
+    if wrong:  # of one alone, so that three tries don't do for looking
+        mistake = known[given[wrong[0]]]
+        sentences.append(f"{wrong[0]} is not {mistake!r}; with that mistake, {looks_like(mistake)}")
     if missing:
         sentences.append(f"Run {_listed(missing)}: no answer yet.")
-    return "wrong", f"wrong for {_listed(wrong)}" if wrong else "not complete", " ".join(sentences)
+    return "wrong", "" if wrong else "not complete", " ".join(sentences)
 
 
 def _plain(text: Any) -> str:
@@ -289,13 +288,13 @@ EXERCISES = (
         mistakes=(),
         verdict=judge_trained_model,
         hints=(
-            "Start from the loop of lesson 4. What changes from one epoch to the next is only the size of the images and the "
-            "learning rate, and both can go by budget.share.",
-            "While budget.left is above 0: one epoch on budget.watch(batches(...)). Half the size, (48, 64), until "
-            "budget.share is about 0.6, then (96, 128). The rate at share t: highest · min(1, t / 0.1) · (1 + cos πt) / 2.",
+            "Start from the loop of lesson 4. Only two things change on the way: the size of the images from one pass to the "
+            "next, and the learning rate from one batch to the next. Both can go by budget.share.",
+            "While budget.left is above 0: one pass over budget.watch(batches(...)). Half the size, (48, 64), until "
+            "budget.share is about 0.6, then (96, 128). The rate at share s: highest · min(1, s / 0.1) · (1 + cos πs) / 2.",
             'A small generator sets the rate for each batch: for pair in budget.watch(...), then optimizer.param_groups[0]["lr"] '
             "= ..., then yield pair. Give it to train_one_epoch. AdamW, a highest rate of 0.01 and batches of 16 are a good "
-            "start; losses.class_weights(pixels of each class, power=0.5) helps the rare classes.",
+            "start; losses.class_weights(pixels of each class, power=0.5) may help the rare classes.",
         ),
         limit=60.0,
     ),
@@ -310,10 +309,11 @@ EXERCISES = (
             "below the healthy one? Only then look at the others.",
             "Training loss as the healthy one, validation bad: the mistake is in what is validated, or in what the labels "
             "mean. Training loss below, validation above: learned by heart. Training loss resting high: the masks, or a "
-            "softmax, or the learning rate. Flat: nothing is learned.",
+            "softmax, or the learning rate. Flat: nothing is learned. BatchNorm's running averages move even where no weight "
+            "does, so a validation loss or mIoU that moves a little proves no learning.",
             "Cross off by numbers: ln 7 = 1.95 is guessing. The least loss after a second softmax is 1.17. A rate far too "
             "high starts above guessing. A flat line and a line that falls a little are two different mistakes. Then "
-            "confirm with the masks: which things of the scene are in them?",
+            "confirm: Do the masks differ from scene to scene? Is each thing called by its own class?",
         ),
         limit=10.0,
     ),
@@ -326,10 +326,10 @@ EXERCISES = (
         hints=(
             "Which classes gained, which lost, and how many pixels have they? Is the difference larger than the one between "
             "two seeds of the same loss?",
-            "Three parts: what you see in your table, why the losses push like that (lesson 3: the votes), and what you would "
-            "need to be surer.",
+            "Four parts: what you see in your table, why the losses push like that (lesson 3: the votes), what cannot be told "
+            "apart because two things changed, and what you would need to be surer.",
             "With the combined loss the IoU of ... was ... and ..., with cross-entropy ... and .... The two seeds differ by "
-            ".... I think that ..., because .... To be surer I would ....",
+            ".... I think that ..., because .... I can't say whether ... or ..., because .... To be surer I would ....",
         ),
         limit=10.0,
     ),

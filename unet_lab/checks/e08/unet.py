@@ -13,6 +13,14 @@ from unet_lab.checks.exercise import Exercise, Mistake
 from unet_lab.checks.parts import network_graph as graph
 from unet_lab.checks.parts import wrong_unets as wrong
 from unet_lab.checks.parts.right_unets import VARIANTS
+from unet_lab.checks.parts.size_clash import (
+    AFTER_POOLING,
+    CLASHING_POOLED_SKIPS,
+    NO_STRIDE,
+    WITHOUT_STRIDE,
+    ClashesNamed,
+    PooledOneUp,
+)
 from unet_lab.checks.parts.unet_wiring import Wiring, activation
 from unet_lab.models import UNet
 
@@ -24,7 +32,8 @@ DECODER = tuple(f"level {level} of the decoder" for level in (1, 2, 3, 4))
 def _facts(unet_class, in_channels, num_classes, base_channels, images):
     """How the network is wired, in words."""
     model = unet_class(in_channels=in_channels, num_classes=num_classes, base_channels=base_channels)
-    output = graph.run_model(model, images)
+    with ClashesNamed():
+        output = graph.run_model(model, images)
     if output is None:
         return None
     facts = {SHAPE: str(tuple(output.shape)), GRADIENT: "comes back" if output.requires_grad else "none comes back"}
@@ -36,8 +45,8 @@ def _facts(unet_class, in_channels, num_classes, base_channels, images):
 
 
 def _probes(rng):
-    """Other channels, classes, widths and sizes each time, so that a number in place of a name shows."""
-    settings = [(3, 2, 2, 32, 32), (1, 5, 3, 32, 64)]
+    """Other channels, classes, widths and sizes each time, so that a number, or another name, in place of one shows."""
+    settings = [(3, 2, 3, 32, 32), (1, 5, 2, 32, 64)]
     if rng.random() < 0.5:
         settings = [(3, 2, 3, 32, 32), (4, 3, 2, 64, 32)]
     return [(i, c, b, torch.from_numpy(rng.normal(size=(2, i, h, w))).float()) for i, c, b, h, w in settings]
@@ -73,6 +82,12 @@ def _shape_differs(axes):
         return bool(differing) and differing <= set(axes)
 
     return symptom
+
+
+def _as_wide_as_level_1(got, expected):
+    """As many channels as the first level has, in all probes."""
+    widths = [_numbers(facts["channels on the way down"])[0] for facts in expected]
+    return all(_numbers(facts[SHAPE])[1:2] == [width] for facts, width in zip(got, widths, strict=True))
 
 
 def _activated(name):
@@ -116,6 +131,14 @@ def _all_join_nothing(got, expected):
     return all(facts.get(name) == "joins nothing" for facts in got for name in DECODER)
 
 
+def _pooled_skips(got, expected):
+    """Pooled and enlarged again, or handed to the level below, so that level 1 gets none."""
+    enlarged = _at_levels(lambda text, level: f"level {level} after another pooling, enlarged" in text)
+    lower = _at_levels(lambda text, level: f"level {level - 1} after its pooling" in text)
+    none_left = all(facts.get(DECODER[0]) == "joins nothing" for facts in got)
+    return enlarged(got, expected) or (none_left and lower(got, expected))
+
+
 def _another_level(text, level):
     return "level" in text and set(_numbers(text)) != {level}
 
@@ -152,6 +175,12 @@ KNOWN = (
         _shape_differs((2, 3)),
         "The logits are not of the images' size: as many upsamplings as poolings, four, and padded convolutions.",
         wrong.OTHER_SIZE,
+    ),
+    (
+        "no head",
+        _as_wide_as_level_1,
+        "The output has base_channels channels: no head. After the last DoubleConv comes a 1×1 convolution to num_classes.",
+        wrong.NO_HEAD,
     ),
     (
         "num_classes written as a number",
@@ -238,6 +267,14 @@ KNOWN = (
         wrong.NO_SKIPS,
     ),
     (
+        AFTER_POOLING[0],
+        _pooled_skips,
+        AFTER_POOLING[1],
+        [*wrong.POOLED_SKIPS, PooledOneUp],
+        CLASHING_POOLED_SKIPS,
+    ),
+    (WITHOUT_STRIDE[0], None, WITHOUT_STRIDE[1], NO_STRIDE),
+    (
         "a skip is missing",
         _at_levels(lambda text, _: text == "joins nothing"),
         "One level of the decoder gets nothing from the encoder; each of the four has its own skip.",
@@ -266,12 +303,6 @@ KNOWN = (
         _at_levels(lambda text, level: "sum of from below and" in text),
         "You add the skip to the upsampled features; a U-Net puts them side by side: torch.cat along the channels.",
         wrong.SUMS,
-    ),
-    (
-        "skip taken after the pooling",
-        _at_levels(lambda text, level: f"level {level} after another pooling, enlarged" in text),
-        "You pool the skip and enlarge it again, so the fine detail is gone; take it before the pooling.",
-        wrong.POOLED_SKIPS,
     ),
     (
         "skip taken before the block",

@@ -48,6 +48,19 @@ def _accuracy_with_void(preds, masks):
     return (torch.cat(preds) == torch.cat(masks)).double().mean().item()
 
 
+def _mean_accuracy_with_void(weight):
+    """The mean over batches of an accuracy that counts void pixels, weighted by `weight(masks)`."""
+
+    def accuracy(preds, masks):
+        shares = [(p == m).double().mean().item() for p, m in zip(preds, masks, strict=True)]
+        return np.average(shares, weights=[weight(m) for m in masks])
+
+    return accuracy
+
+
+_OF_COUNTED, _OF_BATCHES = _mean_accuracy_with_void(counted_pixels), _mean_accuracy_with_void(lambda masks: 1)
+
+
 def _mean_loss_of_batches(losses, masks):
     return float(np.mean(losses))
 
@@ -181,6 +194,7 @@ VALIDATE = Exercise(
             _validated(_mean_loss_of_batches, _mean_accuracy_of_batches),
             "Loss and accuracy are means over batches, in which a small batch weighs as much as a full one. Add up over "
             "pixels and divide once.",
+            others=(_validated(_mean_loss_of_batches, _OF_BATCHES),),
         ),
         Mistake(
             "loss averaged over batches",
@@ -196,11 +210,13 @@ VALIDATE = Exercise(
             "void counted",
             _validated(_mean_loss_with_void, _accuracy_with_void),
             "Void pixels count in both figures; leave out the pixels where masks == 255.",
+            others=(_validated(_mean_loss_with_void, _OF_COUNTED),),
         ),
         Mistake(
             "void counted in the accuracy",
             _validated(accuracy=_accuracy_with_void),
             "Void pixels count as wrong, since no prediction is 255; leave them out of the right ones and of all.",
+            others=(_validated(accuracy=_OF_COUNTED), _validated(accuracy=_OF_BATCHES)),
         ),
         Mistake(
             "void counted in the loss",

@@ -10,12 +10,14 @@ from unet_lab.checks.exercise import Mistake
 from unet_lab.checks.parts.loss_terms import DICE_MISTAKES, VOID, dice_with, pixel_losses
 from unet_lab.checks.parts.wrong_dice import (
     ABSENT_MISTAKES,
+    NO_PATH,
     VOID_MISTAKES,
     DiceModule,
     dice_by_einsum,
     dice_in_a_loop,
     nan_gradient,
     when_nothing_counts,
+    zero_of_its_own,
 )
 
 
@@ -209,7 +211,7 @@ COMBINED_MISTAKES = (
     Mistake(
         "no gradient path when everything is void",
         when_nothing_counts(lambda x: torch.tensor(0.0), _sum_with()),
-        "With nothing but void the value is right, but backward() would raise: return a 0 that is computed from the logits.",
+        NO_PATH,
     ),
     Mistake(
         "nan in the gradient when everything is void",
@@ -262,6 +264,7 @@ COMBINED_VARIANTS = (
     _guarded,
     lambda x, m, class_weights=None: _sum_with()(x.double(), m, class_weights),
     _sum_with(dice=dice_by_einsum),
+    when_nothing_counts(zero_of_its_own, _sum_with()),
     lambda x, m, class_weights=None: torch.nan_to_num(_torch_cross_entropy(x, m, class_weights)) + dice_in_a_loop(x, m),
     _sum_with(ce=_cross_entropy_with(mean=lambda losses, w, counted: (losses * w).sum() / (w.sum() + 1e-8))),
 )

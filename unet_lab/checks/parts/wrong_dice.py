@@ -84,7 +84,10 @@ DETACHED = Mistake(
     "no gradient",
     lambda x, m: dice_with()(x.detach(), m),
     "The value is right, but no gradient comes back from it: no .item(), float(), .detach() or no_grad() on the way.",
-    others=(lambda x, m: dice_with()(x, m).item(),),
+    others=(
+        lambda x, m: dice_with()(x, m).item(),
+        lambda x, m: torch.tensor(dice_with()(x, m).item(), requires_grad=True),
+    ),
 )
 
 VOID_MISTAKES = (
@@ -97,7 +100,7 @@ VOID_MISTAKES = (
     Mistake(
         "void as class 0",
         dice_with(clean=_void_as(0)),
-        "Void pixels are counted as class 0, the background; they are of no class and have to be left out.",
+        "Void pixels are counted as class 0; they are of no class and have to be left out.",
     ),
     Mistake(
         "void as the last class",
@@ -147,6 +150,11 @@ ABSENT_MISTAKES = (
     ),
 )
 
+NO_PATH = (
+    "With nothing but void the value is right, but backward() raises: this 0 has no gradient path. One that is computed "
+    "from the logits has it."
+)
+
 NOTHING_COUNTS_MISTAKES = (
     Mistake(
         "nan when everything is void",
@@ -161,7 +169,7 @@ NOTHING_COUNTS_MISTAKES = (
     Mistake(
         "no gradient path when everything is void",
         when_nothing_counts(lambda x: torch.tensor(0.0)),
-        "With nothing but void the value is right, but backward() would raise: return a 0 that is computed from the logits.",
+        NO_PATH,
     ),
     Mistake(
         "nan in the gradient when everything is void",
@@ -170,6 +178,11 @@ NOTHING_COUNTS_MISTAKES = (
         "denominator before you divide.",
     ),
 )
+
+
+def zero_of_its_own(logits):
+    """A 0 on which backward() works, though it is computed from nothing."""
+    return torch.tensor(0.0, requires_grad=True)
 
 
 def dice_in_a_loop(logits, masks):
@@ -224,6 +237,7 @@ DICE_VARIANTS = (
     dice_with(ratio=lambda intersection, total: intersection / (total / 2)),
     dice_in_a_loop,
     dice_by_einsum,
+    when_nothing_counts(zero_of_its_own),
     DiceModule(),
     _from_package_module,
 )

@@ -83,6 +83,12 @@ def _loss_after_the_step(model, images, masks, optimizer, loss_function):
         return loss_function(model(images), masks).item()
 
 
+IN_EVALUATION = Mistake(
+    "evaluation mode",
+    _in_eval_mode,
+    "In evaluation mode BatchNorm uses its running statistics and stops learning them; train with model.train().",
+)
+
 STEP_MISTAKES = (
     Mistake(
         "no zero_grad",
@@ -106,11 +112,7 @@ STEP_MISTAKES = (
         "zero_grad() between backward() and step() throws the new gradients away; clear them before backward().",
     ),
     Mistake("two steps", _steps_twice, "optimizer.step() is called twice for one gradient; once is right."),
-    Mistake(
-        "evaluation mode",
-        _in_eval_mode,
-        "In evaluation mode BatchNorm uses its running statistics and stops learning them; train with model.train().",
-    ),
+    IN_EVALUATION,
     Mistake(
         "softmax before the loss",
         _softmax_first,

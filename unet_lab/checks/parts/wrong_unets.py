@@ -393,6 +393,7 @@ OTHER_WIDTHS = [
     for widths in ((1, 1, 1, 1, 1), (1, 2, 3, 4, 5), (1, 2, 4, 8, 8), (2, 4, 8, 16, 32), (1, 2, 4, 4, 4))
 ]
 FIXED_IN = [_fixed(in_channels=3), _fixed(in_channels=1)]
+NO_HEAD = [_with(head=lambda self, in_ch, num_classes: nn.Identity())]
 FIXED_CLASSES = [_fixed(num_classes=number) for number in (1, 2, 7, 21)]
 FIXED_BASE = [_fixed(base_channels=number) for number in (8, 16, 64)]
 
