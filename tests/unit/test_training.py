@@ -304,6 +304,30 @@ def test_damaged_and_foreign_files_are_told_apart(tmp_path):
         load_checkpoint(tmp_path / "own.pt").build()
 
 
+def test_a_resumed_run_without_validation_keeps_what_it_learned(tmp_path):
+    whole, part, resumed = network(), network(), network()
+    options = {"num_epochs": 4, **QUIET}
+    fit(whole, TRAIN, **options)
+    fit(part, TRAIN, checkpoint=tmp_path / "run.pt", callbacks=[StopAfter(2)], **options)
+    fit(resumed, TRAIN, resume=tmp_path / "run.pt", **options)
+    assert same_weights(resumed, whole)
+    assert not same_weights(resumed, part)
+
+
+def test_a_run_by_the_clock_is_saved_before_its_first_validation(tmp_path, monkeypatch):
+    monkeypatch.setattr("unet_lab.training.loop.SAVE_SECONDS", 0.0)
+    seen = []
+
+    class Look(Callback):
+        def after_epoch(self, run):
+            seen.append((math.isnan(run.history.val_miou[-1]), (tmp_path / "run.pt").exists()))
+            run.stop = len(seen) == 1
+
+    fit(network(), TRAIN, VAL, seconds=20, stages=HALF_THEN_FULL, size=32, checkpoint=tmp_path / "run.pt",
+        callbacks=[Look()], **QUIET)  # fmt: skip
+    assert seen[0] == (True, True)
+
+
 def test_a_run_by_the_clock_chooses_its_sizes_by_the_images():
     images, masks = torch.zeros(1, 3, 48, 64).byte(), torch.zeros(1, 48, 64).byte()
     small = SegmentationDataset(images, masks, ("a", "b"), name="small")

@@ -21,7 +21,12 @@ WHOLE_RUN = ((1.0, 1.0),)
 """All of the run on images of full size."""
 
 STAGES = (((0.25, 0.5), (0.5, 0.25), (1.0, 0.25)), ((0.5, 0.6), (1.0, 0.4)), WHOLE_RUN)
-"""(scale, share of the run) one after the other; the first that fits the images is taken."""
+"""(scale, share of the run) one after the other; the first that fits the images is taken.
+
+Test mIoU on slow cores. Street photographs of 180 x 240 pixels, 220 s of one core, one seed: half and full size 0.28, a
+quarter first 0.35. Nuclei in crops of 128, 20 s of two cores: half and full size 0.932 on each of three seeds; a quarter
+first, with 32 pixels and smaller batches, 0.893 to 0.919.
+"""
 
 
 def default_batch_size(dataset: SegmentationDataset) -> int:

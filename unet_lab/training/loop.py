@@ -25,6 +25,9 @@ from unet_lab.training.defaults import (
 from unet_lab.training.history import Callback, History
 from unet_lab.training.run import Run
 
+SAVE_SECONDS = 60.0
+"""A run by the clock is validated only at full size; what it lost in between must not be more than this."""
+
 
 def fit(
     model: nn.Module,
@@ -72,7 +75,8 @@ def fit(
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         precision: ``"auto"`` takes bfloat16 where the hardware has it, else float32.
         seed: of the order, the crops and the augmentation. The initial weights are the caller's.
-        checkpoint: file that holds the last and the best state, written after each validation.
+        checkpoint: file that holds the last and the best state, written after each validation, and every minute where
+            none is due.
         resume: a checkpoint to go on from; with `num_epochs` the numbers are those of an uninterrupted run.
         callbacks: see `Callback`.
         progress: show a progress bar.
@@ -108,7 +112,8 @@ def fit(
     )  # fmt: skip
     if resume is not None:
         run.resume(resume)
-    run.start = time.perf_counter() - (run.history.seconds[-1] if run.history.seconds else 0.0)
+    saved = time.perf_counter()
+    run.start = saved - (run.history.seconds[-1] if run.history.seconds else 0.0)
     bar = tqdm(total=100, disable=not progress, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}")
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -120,8 +125,10 @@ def fit(
                     for callback in callbacks:
                         callback.after_step(run)
                 run.finish_epoch(train, val)
-                if checkpoint is not None and not math.isnan(run.history.val_miou[-1] if val else 0.0):
+                validated = val is None or not math.isnan(run.history.val_miou[-1])
+                if checkpoint is not None and (validated or time.perf_counter() - saved >= SAVE_SECONDS):
                     run.save(checkpoint, class_names=train.class_names)
+                    saved = time.perf_counter()
                 for callback in callbacks:
                     callback.after_epoch(run)
     except KeyboardInterrupt:

@@ -159,7 +159,8 @@ class Run:
         self.model.load_state_dict(saved.training["last"])
         self.optimizer.load_state_dict(saved.training["optimizer"])
         self.history = History(**saved.training["history"])
-        self.best = saved.weights
+        if self.history.best_epoch is not None:  # without a validation the file holds the last weights there
+            self.best = saved.weights
         self.epoch = self.history.epochs
         self.progress = self._progress_at(0.0)
 
