@@ -4,10 +4,13 @@ import random
 import time
 
 import numpy as np
+import pytest
 import torch
 
 from unet_lab.checks import judge_exercise
 from unet_lab.checks.compare import to_data
+
+FEW_SEEDS, MANY_SEEDS = range(2), range(2, 20)
 
 
 def states():
@@ -63,3 +66,43 @@ def assert_stubs_are_not_attempted(exercise):
         stubs.append(yields_ellipsis)
     for stub in stubs:
         assert judge_exercise(exercise, stub).status == "not attempted yet"
+
+
+def name_of(case):
+    """How pytest calls an exercise, a mistake or a function."""
+    return getattr(case, "key", None) or getattr(case, "name", None) or getattr(case, "__name__", None)
+
+
+def every_answer(exercises, variants):
+    """A class of tests: every right answer of `exercises` passes and every mistake is named, on twenty seeds.
+
+    `variants` holds right answers by key, besides the exercises' own.
+    """
+    right = [(e, answer) for e in exercises for answer in (e.reference, *e.variants, *variants[e.key])]
+    wrong = [(e, mistake) for e in exercises for mistake in e.mistakes]
+
+    class EveryAnswer:
+        @pytest.mark.parametrize("exercise", exercises, ids=name_of)
+        def test_an_exercise_is_complete(self, exercise):
+            assert_complete(exercise)
+            assert_stubs_are_not_attempted(exercise)
+
+        @pytest.mark.parametrize(("exercise", "answer"), right, ids=name_of)
+        def test_right_answers_pass(self, exercise, answer):
+            assert_passes(exercise, answer, FEW_SEEDS)
+
+        @pytest.mark.slow
+        @pytest.mark.parametrize(("exercise", "answer"), right, ids=name_of)
+        def test_right_answers_pass_on_many_seeds(self, exercise, answer):
+            assert_passes(exercise, answer, MANY_SEEDS)
+
+        @pytest.mark.parametrize(("exercise", "mistake"), wrong, ids=name_of)
+        def test_mistakes_are_named(self, exercise, mistake):
+            assert_named(exercise, mistake, FEW_SEEDS)
+
+        @pytest.mark.slow
+        @pytest.mark.parametrize(("exercise", "mistake"), wrong, ids=name_of)
+        def test_mistakes_are_named_on_many_seeds(self, exercise, mistake):
+            assert_named(exercise, mistake, MANY_SEEDS)
+
+    return EveryAnswer

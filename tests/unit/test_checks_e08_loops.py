@@ -18,7 +18,6 @@ from unet_lab.checks.parts.loops import cross_entropy, passing_model, validation
 from unet_lab.metrics import ConfusionMatrix
 
 BATCHES, TRAIN_ONE_EPOCH, VALIDATE = EXERCISES
-MANY_SEEDS = range(20)
 
 # right answers in other hands
 
@@ -165,19 +164,7 @@ VARIANTS = {
     "e08-train-one-epoch": (keeps_loss_tensors_without_graph, with_a_helper, with_gradients_enabled),
     "e08-validate": (validates_as_a_decorated_function, validates_with_a_matrix, validates_in_numpy),
 }
-RIGHT = [(exercise, answer) for exercise in EXERCISES
-         for answer in (exercise.reference, *exercise.variants, *VARIANTS[exercise.key])]  # fmt: skip
-MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
-
-
-def keys(case):
-    return getattr(case, "key", None) or getattr(case, "name", None) or getattr(case, "__name__", None)
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=keys)
-def test_an_exercise_is_complete(exercise):
-    judging.assert_complete(exercise)
-    judging.assert_stubs_are_not_attempted(exercise)
+TestEveryAnswer = judging.every_answer(EXERCISES, VARIANTS)
 
 
 def test_the_signatures_are_the_tasks():
@@ -186,28 +173,6 @@ def test_the_signatures_are_the_tasks():
         "train_one_epoch(model, batches, optimizer, loss_function)",
         "validate(model, batches, loss_function)",
     ]
-
-
-@pytest.mark.parametrize(("exercise", "answer"), RIGHT, ids=keys)
-def test_right_answers_pass(exercise, answer):
-    judging.assert_passes(exercise, answer, range(2))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("exercise", "answer"), RIGHT, ids=keys)
-def test_right_answers_pass_on_many_seeds(exercise, answer):
-    judging.assert_passes(exercise, answer, MANY_SEEDS)
-
-
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES, ids=keys)
-def test_mistakes_are_named(exercise, mistake):
-    judging.assert_named(exercise, mistake, range(2))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES, ids=keys)
-def test_mistakes_are_named_on_many_seeds(exercise, mistake):
-    judging.assert_named(exercise, mistake, MANY_SEEDS)
 
 
 # the same mistakes in other hands
@@ -395,7 +360,7 @@ def last_axis(model, batches, loss_function):
     (TRAIN_ONE_EPOCH, weighs_by_images, "void counted in the mean"),
     (VALIDATE, trains_while_validating, "validation that trains"),
     (VALIDATE, last_axis, "argmax over the columns"),
-], ids=keys)  # fmt: skip
+], ids=judging.name_of)  # fmt: skip
 def test_a_mistake_in_another_hand_has_the_same_name(exercise, answer, name):
     for seed in range(5):
         assert judge_exercise(exercise, answer, seed=seed).mistake == name

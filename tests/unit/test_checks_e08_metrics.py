@@ -12,7 +12,6 @@ from unet_lab.checks.e08.metrics import EXERCISES
 from unet_lab.checks.parts.loops import passing_model, validation_probes
 
 CONFUSION_MATRIX, MEAN_IOU, EVALUATE = EXERCISES
-MANY_SEEDS = range(20)
 
 # right answers in other hands
 
@@ -130,19 +129,7 @@ VARIANTS = {
     "e08-mean-iou": (mean_with_a_mask, mean_with_tp_fp_fn, mean_with_a_sum, mean_of_any_array),
     "e08-evaluate": (evaluated_at_the_end, evaluated_in_numpy, evaluated_with_lists),
 }  # fmt: skip
-RIGHT = [(exercise, answer) for exercise in EXERCISES
-         for answer in (exercise.reference, *exercise.variants, *VARIANTS[exercise.key])]  # fmt: skip
-MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
-
-
-def keys(case):
-    return getattr(case, "key", None) or getattr(case, "name", None) or getattr(case, "__name__", None)
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=keys)
-def test_an_exercise_is_complete(exercise):
-    judging.assert_complete(exercise)
-    judging.assert_stubs_are_not_attempted(exercise)
+TestEveryAnswer = judging.every_answer(EXERCISES, VARIANTS)
 
 
 def test_the_signatures_are_the_tasks():
@@ -151,28 +138,6 @@ def test_the_signatures_are_the_tasks():
         "mean_iou(counts)",
         "evaluate(model, batches, num_classes)",
     ]
-
-
-@pytest.mark.parametrize(("exercise", "answer"), RIGHT, ids=keys)
-def test_right_answers_pass(exercise, answer):
-    judging.assert_passes(exercise, answer, range(2))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("exercise", "answer"), RIGHT, ids=keys)
-def test_right_answers_pass_on_many_seeds(exercise, answer):
-    judging.assert_passes(exercise, answer, MANY_SEEDS)
-
-
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES, ids=keys)
-def test_mistakes_are_named(exercise, mistake):
-    judging.assert_named(exercise, mistake, range(2))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES, ids=keys)
-def test_mistakes_are_named_on_many_seeds(exercise, mistake):
-    judging.assert_named(exercise, mistake, MANY_SEEDS)
 
 
 # the same mistakes in other hands
@@ -252,7 +217,7 @@ def with_epsilon_above_and_below(counts):
     (EVALUATE, returns_in_the_loop, "first batch only"),
     (EVALUATE, overwrites_the_counts, "last batch only"),
     (EVALUATE, forgets_both_switches, "neither evaluation mode nor no_grad"),
-], ids=keys)  # fmt: skip
+], ids=judging.name_of)  # fmt: skip
 def test_a_mistake_in_another_hand_has_the_same_name(exercise, answer, name):
     for seed in range(5):
         outcome = judge_exercise(exercise, answer, seed=seed)
